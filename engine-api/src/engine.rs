@@ -1,0 +1,146 @@
+//! The traits that a backend implements.
+
+use thiserror::Error;
+
+use crate::artefact::{Artefact, ArtefactError};
+use crate::budget::{Budget, Limits};
+use crate::capabilities::{Capabilities, Profile};
+use crate::host::HostModule;
+use crate::module::CheckedModule;
+use crate::plan::LinkPlan;
+use crate::sig::Export;
+use crate::stop::Stop;
+
+/// A Wasm engine with its settings; a cheap handle that all threads share.
+pub trait Engine: Clone + Send + Sync + 'static {
+    /// Compiled code.
+    type Module: Clone + Send + Sync + 'static;
+    /// Compiled code with its host functions: made once per module, instantiated many times.
+    type Linked<S: Send + 'static>: Send + Sync + 'static;
+    /// A running instance.
+    type Instance<S: Send + 'static>: Instance<S> + 'static;
+
+    /// What this engine can do, its name and version included.
+    fn capabilities(&self) -> &'static Capabilities;
+
+    /// The settings of this value.
+    fn profile(&self) -> Profile;
+
+    /// Compiles a module on this thread.
+    ///
+    /// # Errors
+    /// [`EngineError::Compile`] if the engine refuses the module.
+    fn compile(&self, module: &CheckedModule) -> Result<Self::Module, EngineError>;
+
+    /// Saves compiled code, or `None` where the engine has none that could be saved.
+    ///
+    /// # Errors
+    /// [`EngineError::Artefact`] if saving fails.
+    fn save(&self, module: &Self::Module) -> Result<Option<Artefact>, EngineError>;
+
+    /// Loads compiled code that this engine, of this version and profile, saved for `module`.
+    ///
+    /// # Errors
+    /// [`EngineError::Artefact`] if the artefact is for another engine, version, profile, target or module.
+    fn load(&self, module: &CheckedModule, artefact: &Artefact) -> Result<Self::Module, EngineError>;
+
+    /// Engine, version, profile and target in one line: what compiled code depends on besides the module.
+    fn cache_key(&self) -> String;
+
+    /// Joins a module with the host functions that it imports.
+    ///
+    /// # Errors
+    /// [`EngineError::Link`] if the engine does not agree with the plan.
+    fn link<S: Send + 'static, H: HostModule<S>>(
+        &self,
+        module: &Self::Module,
+        plan: LinkPlan,
+    ) -> Result<Self::Linked<S>, EngineError>;
+
+    /// Makes an instance and runs the module's start section, if it has one, within `budget`.
+    ///
+    /// # Errors
+    /// What stopped the start section, or [`Stop::Host`] if the instance could not be made; the state comes back.
+    fn instantiate<S: Send + 'static>(
+        &self,
+        linked: &Self::Linked<S>,
+        state: S,
+        limits: &Limits,
+        budget: Budget,
+    ) -> Result<Self::Instance<S>, Failed<S>>;
+}
+
+/// An instance of a module. Entered by one thread at a time; may move between threads in between.
+pub trait Instance<S>: Send {
+    /// Calls an export. Parameters are in `slots` (at least [`Sig::slots`](crate::Sig::slots) of them), the result is
+    /// left in `slots[0]`.
+    ///
+    /// # Errors
+    /// A [`Stop`] says why the call ended early.
+    ///
+    /// # Panics
+    /// If the module does not export it, or `slots` is too short. A panic of a host function passes through.
+    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop>;
+
+    /// The host's state.
+    fn state(&mut self) -> &mut S;
+
+    /// Whether the module exports this, with the listed type.
+    fn has(&self, export: Export) -> bool;
+
+    /// The memory and the state, both at once.
+    fn memory(&mut self) -> (&mut [u8], &mut S);
+
+    /// The current size of the memory in bytes.
+    fn memory_bytes(&self) -> u64;
+}
+
+/// How a call ended that was not stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The export returned.
+    Done,
+}
+
+/// An instance that could not be made, with the state that it was given.
+#[derive(Debug)]
+pub struct Failed<S> {
+    /// Why.
+    pub stop: Stop,
+    /// The state, as the start section left it.
+    pub state: S,
+}
+
+/// An engine's refusal. It is the module's fault unless the variant says otherwise.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The engine could not be set up: the machine's fault, or a bad setting.
+    #[error("{engine} could not be set up: {message}")]
+    Setup {
+        /// The engine.
+        engine: &'static str,
+        /// Its words.
+        message: String,
+    },
+    /// The module could not be compiled.
+    #[error("{engine} could not compile the module: {message}")]
+    Compile {
+        /// The engine.
+        engine: &'static str,
+        /// Its words.
+        message: String,
+    },
+    /// The module could not be linked.
+    #[error("{engine} could not link the module: {message}")]
+    Link {
+        /// The engine.
+        engine: &'static str,
+        /// Its words.
+        message: String,
+    },
+    /// Saved code could not be used.
+    #[error(transparent)]
+    Artefact(#[from] ArtefactError),
+}

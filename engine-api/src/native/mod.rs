@@ -1,0 +1,1 @@
+//! A guest written in Rust, in place of Wasm.
