@@ -1,0 +1,17 @@
+;; trap: executes `unreachable` in each request's headers callback.
+;; Expected: the instance ends with a trap of kind "unreachable", and the client gets 503.
+(module
+  (memory (export "memory") 1)
+  (func (export "proxy_abi_version_0_2_1"))
+  ;; Never called: this guest asks the host for nothing.
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32)
+    (i32.const 0))
+
+  (func (export "proxy_on_request_headers")
+    (param $context i32) (param $headers i32) (param $end_of_stream i32) (result i32)
+    (call $fail)
+    (i32.const 0))
+
+  ;; One frame further down, so that a backtrace has something to show.
+  (func $fail
+    (unreachable)))
