@@ -24,8 +24,6 @@ mod sections;
 mod shape;
 mod sig;
 mod stop;
-#[doc(hidden)]
-pub mod testing;
 
 pub use artefact::{Artefact, ArtefactError, SealKey};
 pub use budget::{Budget, Limits, Meter, Verdict};

@@ -1,1 +1,0 @@
-//! The macro of the cross-engine suite.
