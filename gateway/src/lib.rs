@@ -1,1 +1,8 @@
-//! gateway
+//! The reverse proxy of Chassis: configuration, listeners, routes, upstreams and, around each request, a chain of
+//! Proxy-Wasm plugins.
+//!
+//! It never touches guest memory, names no engine, and hands no byte to an upstream that it has not judged.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;

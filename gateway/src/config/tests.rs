@@ -1,0 +1,182 @@
+//! Files as operators write them, right and wrong.
+
+use super::*;
+
+const GOOD: &str = r#"
+listen: [127.0.0.1:9080, "[::1]:9080"]
+workers: 2
+wasm:
+  plugins:
+    - { name: low, file: ../low.wasm }
+    - name: prime_auth
+      file: /plugins/prime-auth.wasm
+      priority: 7999
+      engine: wasmi
+      vm_config: { a: 1 }
+      limits: { memory: 64MiB, deadline: 50ms, pause: 5s }
+      fail_policy: closed
+routes:
+  - id: one
+    uri: /api/*
+    methods: [GET, POST]
+    hosts: [Example.com, "*.example.org"]
+    priority: 10
+    plugins:
+      low: { conf: { z: [1, two], a: null } }
+      prime_auth: { conf: "text" }
+    upstream:
+      type: roundrobin
+      nodes: { "127.0.0.1:1980": 1, "Backend:80": 3 }
+      timeout: { connect: 1, send: 2.5, read: 500ms }
+  - uri: /exact
+    host: a.example
+    plugins: { low: , prime_auth: {} }
+    upstream: { nodes: { "builtin:echo": 1 } }
+"#;
+
+#[test]
+fn a_whole_file() {
+    let config = Config::parse(GOOD, Path::new("conf/chassis.yaml")).unwrap();
+    assert_eq!(config.listen.len(), 2);
+    assert_eq!(config.workers.unwrap().get(), 2);
+    let [low, prime] = &config.plugins[..] else { panic!("{config:?}") };
+    assert_eq!(low.file, Path::new("conf/../low.wasm"));
+    assert_eq!((low.priority, &low.engine, low.limits), (0, &None, PluginLimits::default()));
+    assert_eq!(prime.file, Path::new("/plugins/prime-auth.wasm"));
+    assert_eq!((prime.priority, prime.engine.as_deref()), (7999, Some("wasmi")));
+    assert_eq!(prime.vm_config, r#"{"a":1}"#);
+    assert_eq!(prime.limits.memory, Some(64 << 20));
+    assert_eq!(prime.limits.deadline, Some(Duration::from_millis(50)));
+    assert_eq!(prime.limits.pause, Some(Duration::from_secs(5)));
+    assert_eq!(prime.place, Place { line: 7, column: 7 });
+
+    let [one, two] = &config.routes[..] else { panic!("{config:?}") };
+    assert_eq!((one.id.as_str(), &one.uri), ("one", &UriPattern::Prefix("/api/".into())));
+    assert_eq!(one.methods, [Method::GET, Method::POST]);
+    assert_eq!(one.hosts, [HostPattern::Exact("example.com".into()), HostPattern::Suffix(".example.org".into())]);
+    let chain: Vec<_> = one.plugins.iter().map(|entry| (entry.plugin, entry.conf.clone())).collect();
+    assert_eq!(chain, [(1, Bytes::from("text")), (0, Bytes::from(r#"{"z":[1,"two"],"a":null}"#))]);
+    assert_eq!(one.upstream.nodes[1], NodeConfig { address: NodeAddress::Tcp("backend:80".into()), weight: 3 });
+    let millis = |duration: Duration| duration.as_millis();
+    let timeout = one.upstream.timeout;
+    assert_eq!((millis(timeout.connect), millis(timeout.send), millis(timeout.read)), (1000, 2500, 500));
+
+    assert_eq!((two.id.as_str(), &two.uri), ("2", &UriPattern::Exact("/exact".into())));
+    assert!(two.plugins.iter().all(|entry| entry.conf.is_empty()) && two.plugins.len() == 2);
+    assert_eq!(two.upstream.nodes[0].address, NodeAddress::Echo);
+    assert_eq!(two.upstream.timeout, Timeouts::default());
+}
+
+/// The error for a file that differs from [`GOOD`] in one place.
+fn error(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    match Config::parse(&GOOD.replacen(from, to, 1), Path::new("c.yaml")) {
+        Ok(config) => panic!("{to} was taken: {config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn errors_name_place_key_and_cause() {
+    let mut wrong = Vec::new();
+    for (from, to, expected) in [
+        ("workers:", "worker:", "c.yaml:3:1: worker: unknown key; did you mean `workers`?"),
+        ("engine: wasmi", "engin: wasmi", "c.yaml:10:7: engin: unknown key; did you mean `engine`?"),
+        ("timeout:", "timeouts:", "c.yaml:26:7: timeouts: unknown key; did you mean `timeout`?"),
+        ("fail_policy: closed", "fail_policy: close", "c.yaml:13:20: unknown value; did you mean `closed`?"),
+        ("type: roundrobin", "type: chash", "c.yaml:24:13: unknown value `chash`; known are roundrobin"),
+        ("low: { conf", "lo: { conf", "c.yaml:21:7: routes[0].plugins.lo: unknown plugin; did you mean `low`?"),
+        ("low: { conf", "waf: { conf", "routes[0].plugins.waf: unknown plugin; wasm.plugins has none of that name"),
+        ("name: low", "name: prime_auth", "wasm.plugins[1].name: there is another plugin named `prime_auth`"),
+        ("name: low", "name: ''", "wasm.plugins[0].name: is empty"),
+        ("id: one", "id: 2", "c.yaml:27:5: routes[1].id: there is another route with id `2`"),
+        (
+            "127.0.0.1:9080",
+            "9080",
+            "c.yaml:2:10: listen[0]: must be an address with a port; did you mean `127.0.0.1:9080`?",
+        ),
+        ("127.0.0.1:9080", "localhost:80", "listen[0]: must be an IP address; did you mean `127.0.0.1:80`?"),
+        ("127.0.0.1:9080", "\"[::1]:9080\"", "c.yaml:2:24: listen[1]: is given twice"),
+        ("[127.0.0.1:9080, \"[::1]:9080\"]", "[]", "c.yaml:2:9: listen: is empty"),
+        ("workers: 2", "workers: 0", "c.yaml:3:10: workers: must be a number from 1 to 1024"),
+        ("workers: 2", "workers: -1", "c.yaml:3:10: workers: must be a number from 1 to 1024"),
+        ("64MiB", "0", "c.yaml:12:25: wasm.plugins[1].limits.memory: must be from 64KiB to 4GiB"),
+        ("64MiB", "5GiB", "limits.memory: must be from 64KiB to 4GiB"),
+        ("64MiB", "-64MiB", "limits.memory: must be a number of bytes"),
+        ("50ms", "50", "limits.deadline: must be a duration with its unit"),
+        ("50ms", "0ms", "limits.deadline: must be from 1ms to 60s"),
+        ("uri: /api/*", "uri: api", "c.yaml:16:10: routes[0].uri: must begin with a slash; did you mean `/api`?"),
+        ("uri: /api/*", "uri: /a/*/b", "routes[0].uri: may have a * only at its end"),
+        ("uri: /api/*", "uri: /a/../b", "routes[0].uri: never matches"),
+        (
+            "uri: /api/*",
+            "uri: /a?b",
+            "routes[0].uri: is compared with decoded paths without query; '?' may not be in it",
+        ),
+        ("uri: /api/*", "url: /api/*", "c.yaml:16:5: url: unknown key; did you mean `uri`?"),
+        ("[GET, POST]", "[GET, POTS]", "c.yaml:17:20: routes[0].methods[1]: unknown method; did you mean `POST`?"),
+        ("[GET, POST]", "[]", "routes[0].methods: is empty"),
+        ("Example.com", "example.com:80", "routes[0].hosts[0]: must be a host without port"),
+        ("Example.com", "'*'", "routes[0].hosts[0]: must be a host, or * with a domain"),
+        ("\"127.0.0.1:1980\": 1", "\"127.0.0.1:1980\": 0", "nodes.127.0.0.1:1980: the weight must be a number from 1"),
+        ("\"127.0.0.1:1980\": 1", "\"127.0.0.1\": 1", "nodes.127.0.0.1: has no port"),
+        ("\"127.0.0.1:1980\"", "\"http://127.0.0.1:1980\"", "must be host:port, without a scheme"),
+        ("\"127.0.0.1:1980\"", "\"::1:1980\"", "an IPv6 address goes in brackets"),
+        ("\"127.0.0.1:1980\"", "\"127.0.0.1:0\"", "the port must be a number from 1 to 65535"),
+        ("\"127.0.0.1:1980\"", "\"Backend:80\"", "Backend:80: is given twice"),
+        ("\"127.0.0.1:1980\"", "\"BACKEND:80\"", "nodes.Backend:80: is given twice"),
+        ("builtin:echo", "builtin:ehco", "unknown built-in node; did you mean `builtin:echo`?"),
+        ("{ \"builtin:echo\": 1 }", "{}", "c.yaml:30:24: routes[1].upstream.nodes: is empty"),
+        ("connect: 1,", "connect: 0,", "routes[0].upstream.timeout.connect: must be from 1ms to 3600s"),
+        ("conf: \"text\"", "conf: 17", "must be a string or a mapping"),
+        ("uri: /exact\n    ", "", "uri: is missing"),
+        ("routes:", "routes: &a *a\nx:", "c.yaml:14:"),
+    ] {
+        let error = error(from, to);
+        if !error.contains(expected) || !error.starts_with("c.yaml:") || error.contains(":0:0:") {
+            wrong.push(format!("{to}\n  expected {expected}\n  got      {error}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn all_problems_are_reported_in_the_order_of_the_file() {
+    let text = GOOD.replace("9080", "x").replace("50ms", "50").replace("/exact", "exact");
+    let Err(ConfigError::Invalid { problems, .. }) = Config::parse(&text, Path::new("c.yaml")) else { panic!("taken") };
+    let keys: Vec<_> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["listen[0]", "listen[1]", "wasm.plugins[1].limits.deadline", "routes[1].uri"]);
+}
+
+#[test]
+fn hostile_files_end_in_an_error() {
+    let deep = "[".repeat(100_000);
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned()
+        + &('b'..='i')
+            .zip('a'..)
+            .map(|(to, from)| format!("{to}: &{to} [{}]\n", vec![format!("*{from}"); 9].join(",")))
+            .collect::<String>()
+        + "listen: *i\n";
+    let wide = format!("listen: [{}]", "x,".repeat(400_000));
+    for text in ["", "\0", "listen", "- 1", "listen: 1", "---\n---\n", "\u{feff}{", &deep, &bomb, &wide] {
+        let error = Config::parse(text, Path::new("c.yaml")).unwrap_err().to_string();
+        assert!(error.starts_with("c.yaml:") && error.len() < 2000, "{error}");
+    }
+    let name = format!("listen: [127.0.0.1:1]\n\"{}\\x1b[31m\": 1", "x".repeat(100_000));
+    let error = Config::parse(&name, Path::new("c.yaml")).unwrap_err().to_string();
+    assert!(error.len() < 1000 && !error.contains('\u{1b}'), "{error}");
+}
+
+#[test]
+fn what_cannot_be_read_is_said_with_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    for (path, expected) in [("none.yaml", "cannot be read"), ("", "cannot be read"), ("latin1.yaml", "invalid utf-8")]
+    {
+        std::fs::write(directory.path().join("latin1.yaml"), b"listen: [\xff]").unwrap();
+        let error = Config::load(&directory.path().join(path)).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.starts_with(&*directory.path().to_string_lossy()), "{error}");
+    }
+    let large = directory.path().join("large.yaml");
+    std::fs::write(&large, vec![b'#'; MAX_FILE_BYTES as usize + 1]).unwrap();
+    assert!(matches!(Config::load(&large), Err(ConfigError::TooLarge { .. })));
+}
