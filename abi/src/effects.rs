@@ -1,0 +1,65 @@
+//! What a host call leaves to be done when the guest has returned.
+
+use bytes::Bytes;
+
+use crate::context::ContextId;
+use crate::exchange::Direction;
+use crate::headers::HeaderList;
+use crate::slab::Key;
+
+/// Something that touches a stream or a timer. The host carries effects out in order; those of an entry that was
+/// stopped are dropped.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Answer the client instead of the upstream.
+    LocalResponse {
+        /// The stream.
+        exchange: Key,
+        /// The context that asked for it.
+        context: ContextId,
+        /// The answer.
+        response: Box<LocalResponse>,
+    },
+    /// Go on with a direction that this context paused.
+    Continue {
+        /// The stream.
+        exchange: Key,
+        /// The paused context's place in the chain.
+        lane: usize,
+        /// What to go on with.
+        direction: Direction,
+    },
+    /// End the stream: the client sees a reset.
+    Close {
+        /// The stream.
+        exchange: Key,
+    },
+    /// Call `proxy_on_tick` of a plugin context at this period from now on; 0 ends it.
+    TickPeriod {
+        /// The plugin context.
+        context: ContextId,
+        /// The period in milliseconds.
+        milliseconds: u32,
+    },
+    /// A plugin context has finished what it deferred.
+    Done {
+        /// The plugin context.
+        context: ContextId,
+    },
+}
+
+/// A response that a plugin made (ABI 0.2.1, `proxy_send_local_response`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LocalResponse {
+    /// The status, 200 to 599.
+    pub status: u16,
+    /// Why, for logs.
+    pub details: Bytes,
+    /// The headers that the plugin wants, without pseudo-headers and framing.
+    pub headers: HeaderList,
+    /// The body.
+    pub body: Bytes,
+    /// The gRPC status, if it is one.
+    pub grpc_status: Option<u8>,
+}

@@ -1,0 +1,95 @@
+//! The buffer calls.
+
+use bytes::Bytes;
+use chassis_engine_api::Caller;
+
+use super::Outcome;
+use crate::buffer::Buffer;
+use crate::call::Call;
+use crate::callbacks::Callback;
+use crate::state::VmState;
+use crate::status::Status;
+use crate::types::BufferType;
+
+/// How much one lane may buffer through edits of the guest.
+const MAX_BODY: usize = 16 << 20;
+
+pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
+    let (start, max) = (call.arg(1) as usize, call.arg(2) as usize);
+    let (pointer, size) = (call.slot(3, 4)?, call.slot(4, 4)?);
+    let state = call.state();
+    if let Some(configuration) = configuration(state, kind) {
+        let start = start.min(configuration.len());
+        let piece = configuration.slice(start..start.saturating_add(max).min(configuration.len()));
+        return call.give(&piece, pointer, size);
+    }
+    let range = body(state, kind).ok_or(Status::NotFound)?.range(start, max);
+    call.give_with(range.len(), pointer, size, |out, state| {
+        if let Some(buffer) = body(state, kind) {
+            buffer.copy_to(range, out);
+        }
+    })
+}
+
+pub(crate) fn get_status<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
+    let (size, flags) = (call.slot(1, 4)?, call.slot(2, 4)?);
+    let state = call.state();
+    let len = match configuration(state, kind) {
+        Some(configuration) => configuration.len(),
+        None => body(state, kind).ok_or(Status::NotFound)?.len(),
+    };
+    call.write_u32(size, u32::try_from(len).unwrap_or(u32::MAX));
+    call.write_u32(flags, 0);
+    Ok(Status::Ok)
+}
+
+pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
+    let (start, size) = (call.arg(1) as usize, call.arg(2) as usize);
+    let value = call.slice(3)?;
+    let Some(buffer) = body(call.state(), kind) else { return Ok(Status::NotFound) };
+    let removed = buffer.range(start, size).len();
+    if buffer.len() - removed + value.len > MAX_BODY.max(buffer.len()) {
+        return Ok(Status::InternalFailure);
+    }
+    let value = call.copy(value);
+    if let Some(buffer) = body(call.state(), kind) {
+        buffer.splice(start, size, value);
+    }
+    Ok(Status::Ok)
+}
+
+/// `proxy_get_configuration` of 0.1.0: the VM's in `proxy_on_vm_start`, the plugin's in `proxy_on_configure`.
+pub(crate) fn get_configuration<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    let (pointer, size) = (call.slot(0, 4)?, call.slot(1, 4)?);
+    let state = call.state();
+    let found = [BufferType::VmConfiguration, BufferType::PluginConfiguration]
+        .into_iter()
+        .find_map(|kind| configuration(state, kind))
+        .unwrap_or_default();
+    call.give(&found, pointer, size)
+}
+
+/// A configuration, in the callback that is about it.
+fn configuration(state: &VmState, kind: BufferType) -> Option<Bytes> {
+    match (kind, state.callback) {
+        (BufferType::VmConfiguration, Some(Callback::VmStart)) => Some(state.identity.vm_configuration.clone()),
+        (BufferType::PluginConfiguration, Some(Callback::Configure | Callback::ValidateConfiguration)) => {
+            Some(state.plugin_configuration().cloned().unwrap_or_default())
+        }
+        _ => None,
+    }
+}
+
+/// A body that the guest may look at now.
+fn body(state: &mut VmState, kind: BufferType) -> Option<&mut Buffer> {
+    let lane = state.lane_mut()?;
+    let half = match kind {
+        BufferType::RequestBody => &mut lane.request,
+        BufferType::ResponseBody => &mut lane.response,
+        _ => return None,
+    };
+    half.body_open.then_some(&mut half.body)
+}

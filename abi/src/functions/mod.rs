@@ -1,0 +1,23 @@
+//! The host functions: one row each, and what they do.
+
+mod buffers;
+mod contexts;
+mod dispatch;
+mod log;
+mod maps;
+mod properties;
+mod reserved;
+mod rows;
+mod streams;
+mod wasi;
+mod wasi_rows;
+
+pub use rows::{ProxyWasm, TABLE};
+
+use crate::call::Fault;
+use crate::status::{Errno, Status};
+
+/// What a Proxy-Wasm host function comes to.
+pub(crate) type Outcome = Result<Status, Fault>;
+/// What a WASI function comes to.
+pub(crate) type WasiOutcome = Result<Errno, Fault>;

@@ -1,0 +1,112 @@
+//! Resuming, closing and answering streams.
+
+use chassis_engine_api::Caller;
+
+use super::{Outcome, log};
+use crate::call::{Call, Fault};
+use crate::context::Context;
+use crate::effects::{Effect, LocalResponse};
+use crate::exchange::Direction;
+use crate::headers::{HeaderList, is_host_owned};
+use crate::state::VmState;
+use crate::status::Status;
+use crate::types::{LogLevel, StreamType};
+
+pub(crate) fn continue_request<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    resume(call, Direction::Request)
+}
+
+pub(crate) fn continue_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    resume(call, Direction::Response)
+}
+
+/// 0.1.0's calls in the form in which the specification writes them, without a result.
+pub(crate) fn continue_request_silently<C: Caller<VmState> + ?Sized>(
+    call: &mut Call<'_, C>,
+) -> Result<(), Fault> {
+    resume(call, Direction::Request).map(|_| ())
+}
+
+/// As [`continue_request_silently`].
+pub(crate) fn continue_response_silently<C: Caller<VmState> + ?Sized>(
+    call: &mut Call<'_, C>,
+) -> Result<(), Fault> {
+    resume(call, Direction::Response).map(|_| ())
+}
+
+pub(crate) fn continue_stream<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    match StreamType::from_u32(call.arg(0)) {
+        Some(StreamType::HttpRequest) => resume(call, Direction::Request),
+        Some(StreamType::HttpResponse) => resume(call, Direction::Response),
+        Some(StreamType::Downstream | StreamType::Upstream) => Ok(Status::Unimplemented),
+        None => Ok(Status::BadArgument),
+    }
+}
+
+pub(crate) fn close_stream<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    if StreamType::from_u32(call.arg(0)).is_none() {
+        return Ok(Status::BadArgument);
+    }
+    let state = call.state();
+    if let Some(Context::Stream { exchange, .. }) = state.contexts.get(state.effective).copied() {
+        call.board()?.effects.push(Effect::Close { exchange });
+    }
+    Ok(Status::Ok)
+}
+
+pub(crate) fn send_local_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    let (status, grpc_status) = (call.arg(0), call.arg(7) as i32);
+    let (details, body, headers) = (call.slice(1)?, call.slice(3)?, call.slice(5)?);
+    if !(200..=599).contains(&status) {
+        return Ok(Status::BadArgument);
+    }
+    let Some(headers) = local_headers(call.bytes(headers).0) else { return Ok(Status::BadArgument) };
+    let state = call.state();
+    let context = state.effective;
+    let Some(Context::Stream { exchange, .. }) = state.contexts.get(context).copied() else {
+        return Ok(Status::BadArgument);
+    };
+    let board = call.board()?;
+    let Some(stream) = board.exchanges.get(exchange) else { return Ok(Status::BadArgument) };
+    let answered = stream.answered
+        || board.effects.iter().any(|e| matches!(e, Effect::LocalResponse { exchange: other, .. } if *other == exchange));
+    if answered {
+        log::emit(call.state(), LogLevel::Warn, b"a second local response on one stream has no effect");
+        return Ok(Status::Ok);
+    }
+    if stream.response_started {
+        return Ok(Status::BadArgument);
+    }
+    let response = Box::new(LocalResponse {
+        status: status as u16,
+        details: call.copy(details),
+        headers,
+        body: call.copy(body),
+        grpc_status: u8::try_from(grpc_status).ok().filter(|code| *code <= 16),
+    });
+    call.board()?.effects.push(Effect::LocalResponse { exchange, context, response });
+    Ok(Status::Ok)
+}
+
+/// The headers of a local response: pseudo-headers and what belongs to the host are left out, anything else that is not
+/// valid refuses the call.
+fn local_headers(bytes: &[u8]) -> Option<HeaderList> {
+    let given = HeaderList::decode(bytes).ok()?;
+    let mut headers = HeaderList::with_capacity(given.len());
+    for (name, value) in given.iter() {
+        if name.starts_with(b":") || is_host_owned(name) || name.eq_ignore_ascii_case(b"content-length") {
+            continue;
+        }
+        headers.add(name, value).ok()?;
+    }
+    Some(headers)
+}
+
+/// Leaves the resumption of the effective context's stream to the host; without a stream it has no effect.
+fn resume<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, direction: Direction) -> Outcome {
+    let state = call.state();
+    if let Some(Context::Stream { exchange, lane, .. }) = state.contexts.get(state.effective).copied() {
+        call.board()?.effects.push(Effect::Continue { exchange, lane, direction });
+    }
+    Ok(Status::Ok)
+}

@@ -1,0 +1,178 @@
+//! The serialised form of maps (ABI 0.2.1, "Serialization"): a count, the lengths, then names and values, each followed
+//! by a NUL that its length does not count. All numbers are 32-bit little-endian.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::headers::HeaderList;
+
+/// How many pairs a map from a guest may have.
+pub const MAX_PAIRS: usize = 1024;
+/// How many bytes a serialised map from a guest may have.
+pub const MAX_MAP_BYTES: usize = 1 << 20;
+
+/// Why a serialised map was refused; the guest's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum PairsError {
+    /// It ends too early, or lengths and count do not fit its size.
+    #[error("the map is cut or its lengths are wrong")]
+    Length,
+    /// A name or value is not followed by a NUL.
+    #[error("a name or value in the map is not terminated by NUL")]
+    Terminator,
+    /// Bytes follow the last pair.
+    #[error("bytes follow the last pair of the map")]
+    Trailing,
+    /// It is beyond [`MAX_PAIRS`] or [`MAX_MAP_BYTES`].
+    #[error("the map has more than {MAX_PAIRS} pairs or {MAX_MAP_BYTES} bytes")]
+    TooLarge,
+}
+
+/// The size of `list` in serialised form; 0 when it is empty.
+pub(crate) fn encoded_len(list: &HeaderList) -> usize {
+    if list.is_empty() {
+        return 0;
+    }
+    4 + list.iter().map(|(name, value)| 8 + name.len() + 1 + value.len() + 1).sum::<usize>()
+}
+
+/// Serialises `list`; an empty list is no bytes at all.
+pub(crate) fn encode(list: &HeaderList) -> Vec<u8> {
+    let mut out = Vec::with_capacity(encoded_len(list));
+    if list.is_empty() {
+        return out;
+    }
+    push_u32(&mut out, list.len());
+    for (name, value) in list.iter() {
+        push_u32(&mut out, name.len());
+        push_u32(&mut out, value.len());
+    }
+    for (name, value) in list.iter() {
+        out.extend_from_slice(name);
+        out.push(0);
+        out.extend_from_slice(value);
+        out.push(0);
+    }
+    out
+}
+
+/// Reads a serialised map. No bytes, and a single NUL, are an empty map.
+pub(crate) fn decode(bytes: &[u8]) -> Result<HeaderList, PairsError> {
+    if bytes.is_empty() || bytes == [0] {
+        return Ok(HeaderList::default());
+    }
+    if bytes.len() > MAX_MAP_BYTES {
+        return Err(PairsError::TooLarge);
+    }
+    let count = read_u32(bytes, 0).ok_or(PairsError::Length)?;
+    if count > MAX_PAIRS {
+        return Err(PairsError::TooLarge);
+    }
+    let mut at = 4 + 8 * count;
+    let mut list = HeaderList::with_capacity(count);
+    for i in 0..count {
+        let name = read_u32(bytes, 4 + 8 * i).ok_or(PairsError::Length)?;
+        let value = read_u32(bytes, 8 + 8 * i).ok_or(PairsError::Length)?;
+        let name = terminated(bytes, &mut at, name)?;
+        let value = terminated(bytes, &mut at, value)?;
+        list.push_unchecked(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
+    }
+    if at == bytes.len() { Ok(list) } else { Err(PairsError::Trailing) }
+}
+
+fn terminated<'a>(bytes: &'a [u8], at: &mut usize, len: usize) -> Result<&'a [u8], PairsError> {
+    let end = at.checked_add(len).ok_or(PairsError::Length)?;
+    let field = bytes.get(*at..end).ok_or(PairsError::Length)?;
+    match bytes.get(end) {
+        Some(0) => {
+            *at = end + 1;
+            Ok(field)
+        }
+        Some(_) => Err(PairsError::Terminator),
+        None => Err(PairsError::Length),
+    }
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<usize> {
+    let field = bytes.get(at..at + 4)?;
+    Some(u32::from_le_bytes([field[0], field[1], field[2], field[3]]) as usize)
+}
+
+fn push_u32(out: &mut Vec<u8>, number: usize) {
+    // The host's own maps are bounded far below 4 GiB.
+    out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list(pairs: &[(&[u8], &[u8])]) -> HeaderList {
+        let mut list = HeaderList::default();
+        for (name, value) in pairs {
+            list.push_unchecked(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
+        }
+        list
+    }
+
+    #[test]
+    fn the_form_is_the_one_of_the_specification() {
+        let bytes = encode(&list(&[(b"a", b"1"), (b"b", b"")]));
+        assert_eq!(bytes, b"\x02\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\0a\x001\0b\0\0");
+        assert_eq!(encode(&HeaderList::default()), b"");
+        assert_eq!(decode(b"\0").unwrap(), HeaderList::default());
+        assert_eq!(decode(b"\0\0\0\0").unwrap(), HeaderList::default());
+    }
+
+    #[test]
+    fn what_lies_about_its_size_is_refused() {
+        let good = encode(&list(&[(b"name", b"value"), (b"n", b"v")]));
+        for end in 2..good.len() {
+            assert!(decode(&good[..end]).is_err(), "cut at {end}");
+        }
+        let mut longer = good.clone();
+        longer.push(0);
+        assert_eq!(decode(&longer), Err(PairsError::Trailing));
+        let mut unterminated = good.clone();
+        *unterminated.last_mut().unwrap() = b'x';
+        assert_eq!(decode(&unterminated), Err(PairsError::Terminator));
+        assert_eq!(decode(&[0xff; 64]), Err(PairsError::TooLarge));
+        let mut wrapping = b"\x02\0\0\0".to_vec();
+        wrapping.extend([0xff; 16]);
+        assert_eq!(decode(&wrapping), Err(PairsError::Length));
+    }
+
+    #[test]
+    fn the_limits_hold_at_their_edges() {
+        let many = |n: usize| encode(&list(&vec![(b"n".as_slice(), b"v".as_slice()); n]));
+        assert_eq!(decode(&many(MAX_PAIRS)).unwrap().len(), MAX_PAIRS);
+        assert_eq!(decode(&many(MAX_PAIRS + 1)), Err(PairsError::TooLarge));
+        let sized = |n: usize| encode(&list(&[(b"n", vec![b'v'; n - 15].as_slice())]));
+        assert_eq!(sized(MAX_MAP_BYTES).len(), MAX_MAP_BYTES);
+        assert!(decode(&sized(MAX_MAP_BYTES)).is_ok());
+        assert_eq!(decode(&sized(MAX_MAP_BYTES + 1)), Err(PairsError::TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_written_is_read(pairs in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>()), 0..40)) {
+            let pairs: Vec<(&[u8], &[u8])> = pairs.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
+            let list = list(&pairs);
+            let bytes = encode(&list);
+            prop_assert_eq!(bytes.len(), encoded_len(&list));
+            prop_assert_eq!(decode(&bytes).unwrap(), list);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(list) = decode(&bytes) {
+                if !list.is_empty() {
+                    prop_assert_eq!(encode(&list), bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What host calls need answered within the call; brought by the embedder.
+
+use bytes::Bytes;
+
+use crate::callbacks::Callback;
+use crate::context::ContextId;
+use crate::exchange::Exchange;
+use crate::state::Identity;
+use crate::types::LogLevel;
+
+/// The outside world as host calls see it. Nothing here may block or enter a guest.
+pub trait Services: Send {
+    /// Nanoseconds since the Unix epoch.
+    fn realtime_nanos(&mut self) -> u64;
+
+    /// Nanoseconds since some moment, never going back.
+    fn monotonic_nanos(&mut self) -> u64;
+
+    /// Fills `out` with random bytes fit for keys.
+    fn random(&mut self, out: &mut [u8]);
+
+    /// Takes a log line; may drop it when the plugin is over its rate.
+    fn log(&mut self, record: LogRecord<'_>);
+
+    /// The level below which lines of this plugin are dropped.
+    fn log_level(&mut self, plugin: &Identity) -> LogLevel;
+
+    /// Answers `proxy_get_property` for everything but the plugin's own names and what guests have set.
+    fn property(&mut self, exchange: Option<&Exchange>, path: &[&[u8]]) -> Property;
+}
+
+/// The answer to a property look-up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    /// Its value.
+    Value(Bytes),
+    /// There is no such property (now).
+    NotFound,
+    /// It is there, but cannot be told.
+    Unserializable,
+}
+
+/// A line that a guest logged.
+#[derive(Debug, Clone, Copy)]
+pub struct LogRecord<'a> {
+    /// The plugin.
+    pub plugin: &'a Identity,
+    /// The level.
+    pub level: LogLevel,
+    /// The line as the guest gave it, at most 64 KiB: any bytes, control characters included.
+    pub message: &'a [u8],
+    /// The context in which it ran.
+    pub context: ContextId,
+    /// The callback in which it ran; `None` in a start function.
+    pub callback: Option<Callback>,
+    /// The stream that it is about, if it ran in a stream context.
+    pub exchange: Option<&'a Exchange>,
+}

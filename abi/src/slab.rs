@@ -1,0 +1,103 @@
+//! A store whose keys are never valid twice.
+
+/// A key into a [`Slab`]: once its value is removed it finds nothing, ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    index: u32,
+    generation: u32,
+}
+
+/// Values under generational keys.
+#[derive(Debug)]
+pub struct Slab<T> {
+    entries: Vec<Entry<T>>,
+    free: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab { entries: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    /// Stores a value.
+    pub fn insert(&mut self, value: T) -> Key {
+        if let Some(index) = self.free.pop() {
+            let entry = &mut self.entries[index as usize];
+            entry.value = Some(value);
+            return Key { index, generation: entry.generation };
+        }
+        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        self.entries.push(Entry { generation: 0, value: Some(value) });
+        Key { index, generation: 0 }
+    }
+
+    /// The value of a key that is still valid.
+    pub fn get(&self, key: Key) -> Option<&T> {
+        let entry = self.entries.get(key.index as usize)?;
+        if entry.generation == key.generation { entry.value.as_ref() } else { None }
+    }
+
+    /// The value of a key that is still valid, to be changed.
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation == key.generation { entry.value.as_mut() } else { None }
+    }
+
+    /// Removes a value; its key is invalid from then on.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        let entry = self.entries.get_mut(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        let value = entry.value.take()?;
+        // An entry whose generations are used up is never used again.
+        if let Some(next) = entry.generation.checked_add(1) {
+            entry.generation = next;
+            self.free.push(key.index);
+        }
+        Some(value)
+    }
+
+    /// The keys of all values.
+    pub fn keys(&self) -> Vec<Key> {
+        let used = self.entries.iter().enumerate().filter(|(_, entry)| entry.value.is_some());
+        used.map(|(index, entry)| Key { index: index as u32, generation: entry.generation }).collect()
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.entries.iter().filter(|entry| entry.value.is_some()).count()
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_never_valid_twice() {
+        let mut slab = Slab::default();
+        let a = slab.insert('a');
+        let b = slab.insert('b');
+        assert_eq!(slab.remove(a), Some('a'));
+        assert_eq!(slab.remove(a), None);
+        let c = slab.insert('c');
+        assert_ne!(a, c);
+        assert_eq!((slab.get(a), slab.get(b), slab.get(c)), (None, Some(&'b'), Some(&'c')));
+        assert_eq!(slab.keys(), vec![c, b]);
+        assert_eq!(slab.len(), 2);
+    }
+}

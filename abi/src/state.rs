@@ -1,0 +1,113 @@
+//! The state of one instance.
+
+use bytes::Bytes;
+use chassis_engine_api::Export;
+
+use crate::board::Board;
+use crate::callbacks::Callback;
+use crate::context::{Context, ContextId, Contexts};
+use crate::exchange::{Exchange, Lane};
+
+/// What a plugin is called and configured with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The name under which it is configured; property `plugin_name`.
+    pub name: String,
+    /// Which root context of the module it is; property `plugin_root_id`.
+    pub root_id: String,
+    /// The namespace of shared data and queues; property `plugin_vm_id`.
+    pub vm_id: String,
+    /// The VM's configuration.
+    pub vm_configuration: Bytes,
+    /// The environment: `NAME=value`, all that the guest sees of one.
+    pub environment: Vec<(String, String)>,
+}
+
+/// What kind of guest code runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A start function: the module's start section, `_initialize`, `main` or `_start`.
+    Start,
+    /// A callback.
+    Callback,
+    /// The allocator, on behalf of a host call.
+    Allocator,
+}
+
+/// The state of an instance, and so of one VM: its contexts, and where in it the guest is now.
+#[derive(Debug)]
+pub struct VmState {
+    /// The worker's board, here for as long as the guest runs.
+    pub board: Option<Box<Board>>,
+    /// The plugin.
+    pub identity: Identity,
+    /// The live contexts.
+    pub contexts: Contexts,
+    /// The configuration of each plugin context, by [`Context::Plugin::configuration`](crate::Context).
+    pub configurations: Vec<Bytes>,
+    pub(crate) phase: Phase,
+    pub(crate) callback: Option<Callback>,
+    pub(crate) current: ContextId,
+    pub(crate) effective: ContextId,
+    pub(crate) allocator: Option<Export>,
+    /// Whether a header that is not there has an empty value, as 0.1.0 says.
+    pub(crate) answers_missing_as_empty: bool,
+}
+
+impl VmState {
+    /// A VM that has not started; it lends from `board` at once, for the module's start section.
+    pub fn new(identity: Identity, board: Box<Board>) -> Self {
+        VmState {
+            board: Some(board),
+            identity,
+            contexts: Contexts::default(),
+            configurations: Vec::new(),
+            phase: Phase::Start,
+            callback: None,
+            current: 0,
+            effective: 0,
+            allocator: None,
+            answers_missing_as_empty: false,
+        }
+    }
+
+    /// The context that host calls are about: the one of the callback, or what the guest chose instead.
+    pub fn effective_context(&self) -> ContextId {
+        self.effective
+    }
+
+    /// Whether an observer watches.
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        self.board.as_ref().is_some_and(|board| board.observer.is_some())
+    }
+
+    /// The stream that host calls are about.
+    pub(crate) fn exchange(&self) -> Option<&Exchange> {
+        let Some(Context::Stream { exchange, .. }) = self.contexts.get(self.effective) else { return None };
+        self.board.as_ref()?.exchanges.get(*exchange)
+    }
+
+    /// The stream that host calls are about, to be changed.
+    pub(crate) fn exchange_mut(&mut self) -> Option<&mut Exchange> {
+        let Some(Context::Stream { exchange, .. }) = self.contexts.get(self.effective) else { return None };
+        self.board.as_mut()?.exchanges.get_mut(*exchange)
+    }
+
+    /// This plugin's part of the stream that host calls are about.
+    pub(crate) fn lane_mut(&mut self) -> Option<&mut Lane> {
+        let Some(Context::Stream { exchange, lane, .. }) = self.contexts.get(self.effective).copied() else { return None };
+        self.board.as_mut()?.exchanges.get_mut(exchange)?.lanes.get_mut(lane)
+    }
+
+    /// The plugin context that host calls are about.
+    pub(crate) fn plugin_context(&self) -> Option<ContextId> {
+        self.contexts.plugin_of(self.effective)
+    }
+
+    /// The configuration of the plugin context that host calls are about.
+    pub(crate) fn plugin_configuration(&self) -> Option<&Bytes> {
+        let Some(Context::Plugin { configuration, .. }) = self.contexts.get(self.plugin_context()?) else { return None };
+        self.configurations.get(*configuration)
+    }
+}
