@@ -6,3 +6,5 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+pub mod head;
+pub mod route;

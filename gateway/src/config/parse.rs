@@ -24,8 +24,8 @@ pub(super) fn config(raw: raw::File, directory: &Path) -> Result<Config, Vec<Pro
     let mut parser = Parser { directory, problems: Vec::new() };
     let listen = parser.listen(&raw.listen);
     let workers = raw.workers.as_ref().and_then(|workers| parser.workers(workers));
-    let plugins = parser.plugins(raw.wasm.plugins);
-    let routes = parser.routes(raw.routes, &plugins);
+    let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
+    let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
         return Ok(Config { listen, workers, plugins, routes });

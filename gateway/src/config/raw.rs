@@ -10,17 +10,14 @@ use super::yaml::At;
 pub(super) struct File {
     pub(super) listen: At<Vec<At<Scalar>>>,
     pub(super) workers: Option<At<Scalar>>,
-    #[serde(default)]
-    pub(super) wasm: Wasm,
-    #[serde(default)]
-    pub(super) routes: Vec<At<Route>>,
+    pub(super) wasm: Option<Wasm>,
+    pub(super) routes: Option<Vec<At<Route>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wasm {
-    #[serde(default)]
-    pub(super) plugins: Vec<At<Plugin>>,
+    pub(super) plugins: Option<Vec<At<Plugin>>>,
 }
 
 #[derive(Debug, Deserialize)]
