@@ -234,9 +234,17 @@ mod tests {
     use super::*;
 
     fn request() -> HeaderList {
-        [(":method", "GET"), (":path", "/"), (":authority", "a"), (":scheme", "http"), ("x", "1"), ("y", "2"), ("x", "3")]
-            .into_iter()
-            .collect()
+        [
+            (":method", "GET"),
+            (":path", "/"),
+            (":authority", "a"),
+            (":scheme", "http"),
+            ("x", "1"),
+            ("y", "2"),
+            ("x", "3"),
+        ]
+        .into_iter()
+        .collect()
     }
 
     fn text(list: &HeaderList) -> String {
@@ -290,9 +298,10 @@ mod tests {
         let mut list = request();
         list.replace(b":path", b"/other?x=1").unwrap();
         assert_eq!(list.get(b":path").unwrap(), "/other?x=1");
-        let mut new: HeaderList = [("b", "1"), (":path", "/"), (":method", "PUT"), (":authority", "b"), (":scheme", "http")]
-            .into_iter()
-            .collect();
+        let mut new: HeaderList =
+            [("b", "1"), (":path", "/"), (":method", "PUT"), (":authority", "b"), (":scheme", "http")]
+                .into_iter()
+                .collect();
         list.replace_all(&new).unwrap();
         assert_eq!(list.iter().last().unwrap().0, "b");
         new.push_unchecked(":path", "/twice");

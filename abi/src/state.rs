@@ -96,7 +96,9 @@ impl VmState {
 
     /// This plugin's part of the stream that host calls are about.
     pub(crate) fn lane_mut(&mut self) -> Option<&mut Lane> {
-        let Some(Context::Stream { exchange, lane, .. }) = self.contexts.get(self.effective).copied() else { return None };
+        let Some(Context::Stream { exchange, lane, .. }) = self.contexts.get(self.effective).copied() else {
+            return None;
+        };
         self.board.as_mut()?.exchanges.get_mut(exchange)?.lanes.get_mut(lane)
     }
 
@@ -107,7 +109,9 @@ impl VmState {
 
     /// The configuration of the plugin context that host calls are about.
     pub(crate) fn plugin_configuration(&self) -> Option<&Bytes> {
-        let Some(Context::Plugin { configuration, .. }) = self.contexts.get(self.plugin_context()?) else { return None };
+        let Some(Context::Plugin { configuration, .. }) = self.contexts.get(self.plugin_context()?) else {
+            return None;
+        };
         self.configurations.get(*configuration)
     }
 }

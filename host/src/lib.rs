@@ -1,1 +1,28 @@
-//! host
+//! What a Proxy-Wasm plugin lives in: loading, one VM per worker and plugin, chains of plugins over a stream, recovery
+//! from crashes.
+//!
+//! A [`Worker`] belongs to one thread. It takes events (headers, body, trailers, ticks), runs guests to completion and
+//! says what may go on. I/O is the embedder's: this crate never opens a socket, parses a configuration file or names an
+//! engine.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod chain;
+mod flow;
+mod log;
+mod plugin;
+mod preparer;
+mod properties;
+mod services;
+mod source;
+mod vm;
+mod worker;
+
+pub use log::{LogLine, LogSink, Reason, escape};
+pub use plugin::{FailPolicy, Plugin, PluginError, PluginLimits, PluginSpec, Problem};
+pub use preparer::Preparer;
+pub use properties::attribute;
+pub use services::{HostServices, ServicesFactory};
+pub use source::{SourceError, read_module};
+pub use vm::StartError;
+pub use worker::{Crash, DirectionProgress, Link, PluginId, Progress, StreamKey, Worker};

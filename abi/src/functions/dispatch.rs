@@ -216,7 +216,9 @@ fn show_bytes(bytes: &[u8]) -> String {
 }
 
 fn show_pairs(bytes: &[u8]) -> String {
-    let Ok(list) = crate::headers::HeaderList::decode(bytes) else { return format!("<{} malformed bytes>", bytes.len()) };
+    let Ok(list) = crate::headers::HeaderList::decode(bytes) else {
+        return format!("<{} malformed bytes>", bytes.len());
+    };
     let pairs = list.iter().map(|(name, value)| format!("{}: {}", show_bytes(name), show_bytes(value)));
     pairs.collect::<Vec<_>>().join(", ")
 }

@@ -87,7 +87,10 @@ fn map_type<C: Caller<VmState> + ?Sized>(call: &Call<'_, C>, i: usize) -> Result
     MapType::from_u32(call.arg(i)).ok_or(Status::BadArgument)
 }
 
-fn readable<'a, C: Caller<VmState> + ?Sized>(call: &'a mut Call<'_, C>, map: MapType) -> Result<&'a HeaderList, Status> {
+fn readable<'a, C: Caller<VmState> + ?Sized>(
+    call: &'a mut Call<'_, C>,
+    map: MapType,
+) -> Result<&'a HeaderList, Status> {
     call.state().exchange().and_then(|exchange| readable_in(exchange, map)).ok_or(Status::BadArgument)
 }
 
@@ -109,7 +112,8 @@ fn change<C: Caller<VmState> + ?Sized>(
     incoming: usize,
     edit: impl FnOnce(&mut HeaderList) -> Result<(), InvalidHeader>,
 ) -> Outcome {
-    let list = call.state().exchange_mut().and_then(|exchange| writable_in(exchange, map)).ok_or(Status::BadArgument)?;
+    let list =
+        call.state().exchange_mut().and_then(|exchange| writable_in(exchange, map)).ok_or(Status::BadArgument)?;
     if incoming > 0 && (list.len() >= MAX_PAIRS || list.byte_size() + incoming > MAX_MAP_BYTES) {
         return Ok(Status::BadArgument);
     }

@@ -39,7 +39,8 @@ pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     let value_len = value.len;
     let Some(exchange) = call.state().exchange() else { return Ok(Status::NotFound) };
     let others = exchange.properties.iter().filter(|(known, _)| **known != path);
-    let (count, bytes) = others.fold((0, 0), |(count, bytes), (path, value)| (count + 1, bytes + path.len() + value.len()));
+    let (count, bytes) =
+        others.fold((0, 0), |(count, bytes), (path, value)| (count + 1, bytes + path.len() + value.len()));
     if count >= MAX_PROPERTIES || bytes + path.len() + value_len > MAX_PROPERTY_BYTES {
         return Ok(Status::InternalFailure);
     }

@@ -7,9 +7,11 @@ use super::wasi_rows::{self, WASI};
 use super::{buffers, contexts, log, maps, properties, reserved, streams};
 use crate::call::{Call, Fault};
 use crate::state::VmState;
-use crate::status::Status::{BadArgument, CasMismatch, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented};
+use crate::status::Status::{
+    BadArgument, CasMismatch, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented,
+};
 use crate::table::Param::{Bytes, Int, Long, Out, Pairs};
-use crate::table::{ALL, Allowed, Answer, Group, Row, V010, V02, V021, Versions, flatten, result};
+use crate::table::{ALL, Allowed, Answer, Group, Row, V02, V010, V021, Versions, flatten, result};
 
 /// Makes a type with its row for each function: `Type "name" (parameters) -> answer; group, versions, when, [statuses],
 /// "what it does" => function;`.
@@ -67,9 +69,14 @@ impl HostModule<VmState> for ProxyWasm {
 
     fn hint(module: &str, name: &str) -> Option<&'static str> {
         match (module, name) {
-            ("env", "redis_init" | "redis_call" | "proxy_redis_init" | "proxy_redis_call" | "inject_encoded_data_to_filter_chain_on_header") => {
-                Some("an extension of Higress; build the plugin with the upstream SDK")
-            }
+            (
+                "env",
+                "redis_init"
+                | "redis_call"
+                | "proxy_redis_init"
+                | "proxy_redis_call"
+                | "inject_encoded_data_to_filter_chain_on_header",
+            ) => Some("an extension of Higress; build the plugin with the upstream SDK"),
             ("env", "envoy_resolve_dns") => Some("an extension of Envoy"),
             ("env", name) if name.starts_with("proxy_") => Some("no version of the Proxy-Wasm ABI up to 0.2.1 has it"),
             ("env", _) => Some("an undefined symbol of the plugin: link the library that defines it"),
@@ -204,7 +211,6 @@ host_functions! {
     PthreadEqual "pthread_equal" (Int("a"), Int("b")) -> Number;
         Toolchain, Versions::Extension, Everywhere, [], "Emscripten compares two threads." => reserved::pthread_equal;
 }
-
 
 #[cfg(test)]
 mod tests {

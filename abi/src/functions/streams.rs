@@ -21,16 +21,12 @@ pub(crate) fn continue_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'_,
 }
 
 /// 0.1.0's calls in the form in which the specification writes them, without a result.
-pub(crate) fn continue_request_silently<C: Caller<VmState> + ?Sized>(
-    call: &mut Call<'_, C>,
-) -> Result<(), Fault> {
+pub(crate) fn continue_request_silently<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Result<(), Fault> {
     resume(call, Direction::Request).map(|_| ())
 }
 
 /// As [`continue_request_silently`].
-pub(crate) fn continue_response_silently<C: Caller<VmState> + ?Sized>(
-    call: &mut Call<'_, C>,
-) -> Result<(), Fault> {
+pub(crate) fn continue_response_silently<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Result<(), Fault> {
     resume(call, Direction::Response).map(|_| ())
 }
 
@@ -69,7 +65,10 @@ pub(crate) fn send_local_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'
     let board = call.board()?;
     let Some(stream) = board.exchanges.get(exchange) else { return Ok(Status::BadArgument) };
     let answered = stream.answered
-        || board.effects.iter().any(|e| matches!(e, Effect::LocalResponse { exchange: other, .. } if *other == exchange));
+        || board
+            .effects
+            .iter()
+            .any(|e| matches!(e, Effect::LocalResponse { exchange: other, .. } if *other == exchange));
     if answered {
         log::emit(call.state(), LogLevel::Warn, b"a second local response on one stream has no effect");
         return Ok(Status::Ok);

@@ -178,7 +178,11 @@ pub(crate) fn fd_write<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> W
 }
 
 /// The text of all pieces, cut to what a log line may have, and the size of them all.
-fn gather<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, iovecs: u32, count: u32) -> Result<(Vec<u8>, u64), Fault> {
+fn gather<C: Caller<VmState> + ?Sized>(
+    call: &mut Call<'_, C>,
+    iovecs: u32,
+    count: u32,
+) -> Result<(Vec<u8>, u64), Fault> {
     let table = call.slice_at(iovecs, count * 8)?;
     let table = call.copy(table);
     let mut pieces = Vec::with_capacity(count as usize);

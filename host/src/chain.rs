@@ -1,0 +1,277 @@
+//! The way of one direction through the plugins of a chain.
+//!
+//! Rules, beside those of the ABI:
+//! - Headers that a plugin paused go on by a continue call alone. Body that comes meanwhile is shown to the plugin; what
+//!   its body callback lets pass waits behind the headers.
+//! - Body that a plugin paused goes on by a continue call, or when a later body or trailers callback answers CONTINUE.
+//! - A plugin without a callback for trailers lets them pass, unless it holds back body.
+
+use chassis_abi::{Action, Callback, Context, Direction, Key};
+
+use crate::flow::{Headers, Trailers};
+use crate::worker::{Availability, Worker};
+
+/// Whether the way goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To the body of this stage, and to the next one.
+    On,
+    /// Not now.
+    Stop,
+}
+
+impl Worker {
+    /// Moves one direction of a stream as far as it goes.
+    pub(crate) fn advance(&mut self, key: Key, direction: Direction) {
+        let Some(stages) = self.flow(key, direction).map(|flow| flow.stages.len()) else { return };
+        for position in 0..stages {
+            if !self.may_advance(key, direction) || self.headers(key, direction, position) == Way::Stop {
+                return;
+            }
+            if !self.may_advance(key, direction) || self.body(key, direction, position) == Way::Stop {
+                return;
+            }
+            if !self.may_advance(key, direction) || self.trailers(key, direction, position) == Way::Stop {
+                return;
+            }
+        }
+        self.release(key, direction);
+    }
+
+    /// Undoes a pause: whatever the plugin holds back in this direction goes on.
+    pub(crate) fn resume(&mut self, key: Key, lane: usize, direction: Direction) {
+        let Some(flow) = self.flow(key, direction) else { return };
+        let position = position_of(lane, direction, flow.stages.len());
+        let Some(stage) = flow.stages.get_mut(position) else { return };
+        if !stage.is_paused() {
+            return;
+        }
+        if stage.headers == Headers::Paused {
+            stage.headers = Headers::Passed;
+        }
+        let held_body = std::mem::take(&mut stage.paused);
+        let held_trailers = stage.trailers == Trailers::Paused;
+        if held_body || held_trailers {
+            self.pass_body(key, direction, position);
+        }
+        if held_trailers {
+            self.pass_trailers(key, direction, position);
+        }
+        self.mark(key, direction);
+    }
+
+    fn headers(&mut self, key: Key, direction: Direction, position: usize) -> Way {
+        let Some(flow) = self.flow(key, direction) else { return Way::Stop };
+        let come = if position == 0 { flow.headers_come } else { flow.stages[position - 1].headers == Headers::Passed };
+        let stage = &flow.stages[position];
+        match stage.headers {
+            Headers::Passed => return Way::On,
+            // The body may be shown to the plugin that holds the headers, but nothing goes further.
+            Headers::Paused => return Way::On,
+            Headers::Waiting if !come => return Way::Stop,
+            Headers::Waiting => {}
+        }
+        let (bypassed, end) = (stage.bypassed, flow.headers_end);
+        let lane = lane_of(position, direction, flow.stages.len());
+        if !bypassed {
+            match self.availability(key, lane, direction) {
+                Availability::Ready => {}
+                Availability::Skip => self.bypass(key, direction, position),
+                Availability::Wait => return Way::Stop,
+                Availability::Failed => {
+                    self.fail(key);
+                    return Way::Stop;
+                }
+            }
+        }
+        let callback = match direction {
+            Direction::Request => Callback::RequestHeaders,
+            Direction::Response => Callback::ResponseHeaders,
+        };
+        let count = self.exchange(key).map_or(0, |exchange| exchange.half(direction).headers.len());
+        let action = if self.is_bypassed(key, direction, position) {
+            Action::Continue
+        } else {
+            let args = [u32::try_from(count).unwrap_or(u32::MAX), u32::from(end)];
+            match self.call_stream(key, lane, callback, &args) {
+                Some(action) => action,
+                None => return Way::Stop,
+            }
+        };
+        // The callback's own effects may have resumed, answered or closed the stream; they are applied after this.
+        if let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) {
+            stage.headers = if action == Action::Pause { Headers::Paused } else { Headers::Passed };
+        }
+        self.apply_effects();
+        Way::On
+    }
+
+    fn body(&mut self, key: Key, direction: Direction, position: usize) -> Way {
+        let Some(flow) = self.flow(key, direction) else { return Way::Stop };
+        let stages = flow.stages.len();
+        let stage = &mut flow.stages[position];
+        if stage.headers == Headers::Waiting || !stage.fresh {
+            return Way::On;
+        }
+        stage.fresh = false;
+        let (bypassed, end) = (stage.bypassed, stage.ended && stage.trailers == Trailers::None);
+        let lane = lane_of(position, direction, stages);
+        let callback = match direction {
+            Direction::Request => Callback::RequestBody,
+            Direction::Response => Callback::ResponseBody,
+        };
+        if bypassed || !self.lane_exports(key, lane, callback) {
+            self.pass_body(key, direction, position);
+            return Way::On;
+        }
+        let Some(exchange) = self.exchange(key) else { return Way::Stop };
+        if end {
+            // Trailers may be added now (ABI 0.2.1, "proxy_add_header_map_value").
+            exchange.half(direction).has_trailers = true;
+        }
+        let half = exchange.lanes[lane].half(direction);
+        half.body_open = true;
+        let size = u32::try_from(half.body.len()).unwrap_or(u32::MAX);
+        let Some(action) = self.call_stream(key, lane, callback, &[size, u32::from(end)]) else { return Way::Stop };
+        self.settle(key, direction, position, action);
+        self.apply_effects();
+        Way::On
+    }
+
+    fn trailers(&mut self, key: Key, direction: Direction, position: usize) -> Way {
+        let Some(flow) = self.flow(key, direction) else { return Way::Stop };
+        let stages = flow.stages.len();
+        let stage = &mut flow.stages[position];
+        if stage.headers == Headers::Waiting || stage.trailers != Trailers::Arrived {
+            return Way::On;
+        }
+        let (bypassed, holds_body) = (stage.bypassed, stage.paused);
+        let lane = lane_of(position, direction, stages);
+        let callback = match direction {
+            Direction::Request => Callback::RequestTrailers,
+            Direction::Response => Callback::ResponseTrailers,
+        };
+        if bypassed || !self.lane_exports(key, lane, callback) {
+            if holds_body {
+                self.set_trailers(key, direction, position, Trailers::Paused);
+            } else {
+                self.pass_trailers(key, direction, position);
+            }
+            return Way::On;
+        }
+        let count = self.exchange(key).map_or(0, |exchange| exchange.half(direction).trailers.len());
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let Some(action) = self.call_stream(key, lane, callback, &[count]) else { return Way::Stop };
+        if action == Action::Pause {
+            self.set_trailers(key, direction, position, Trailers::Paused);
+        } else {
+            self.settle(key, direction, position, Action::Continue);
+            self.pass_trailers(key, direction, position);
+        }
+        self.apply_effects();
+        Way::On
+    }
+
+    /// Follows what a body callback answered.
+    fn settle(&mut self, key: Key, direction: Direction, position: usize, action: Action) {
+        let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) else { return };
+        stage.paused = action == Action::Pause;
+        if action == Action::Continue {
+            self.pass_body(key, direction, position);
+        }
+    }
+
+    /// Moves a stage's body to the next stage, or out of the chain.
+    fn pass_body(&mut self, key: Key, direction: Direction, position: usize) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
+        let flow = stream.flow(direction);
+        let stages = flow.stages.len();
+        let ended = flow.stages[position].ended;
+        let half = exchange.lanes[lane_of(position, direction, stages)].half(direction);
+        half.body_open = false;
+        let mut body = std::mem::take(&mut half.body);
+        let moved = !body.is_empty();
+        if let Some(next) = flow.stages.get_mut(position + 1) {
+            body.move_to(&mut exchange.lanes[lane_of(position + 1, direction, stages)].half(direction).body);
+            let ends_now = ended && !next.ended;
+            next.fresh |= moved || ends_now;
+            next.ended |= ended;
+        } else {
+            body.move_to(&mut flow.out);
+            flow.ended |= ended;
+            // A plugin may have added trailers to a body that came without any.
+            flow.trailers |= ended && !exchange.half(direction).trailers.is_empty();
+        }
+    }
+
+    fn pass_trailers(&mut self, key: Key, direction: Direction, position: usize) {
+        self.set_trailers(key, direction, position, Trailers::Passed);
+        let Some(flow) = self.flow(key, direction) else { return };
+        match flow.stages.get_mut(position + 1) {
+            Some(next) => next.trailers = Trailers::Arrived,
+            None => flow.trailers = true,
+        }
+    }
+
+    fn set_trailers(&mut self, key: Key, direction: Direction, position: usize, trailers: Trailers) {
+        if let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) {
+            stage.trailers = trailers;
+        }
+    }
+
+    /// Lets headers out that have passed all plugins.
+    fn release(&mut self, key: Key, direction: Direction) {
+        if let Some(flow) = self.flow(key, direction) {
+            let passed = flow.stages.last().map_or(flow.headers_come, |stage| stage.headers == Headers::Passed);
+            flow.released |= passed;
+        }
+    }
+
+    fn bypass(&mut self, key: Key, direction: Direction, position: usize) {
+        if let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) {
+            stage.bypassed = true;
+        }
+    }
+
+    fn is_bypassed(&mut self, key: Key, direction: Direction, position: usize) -> bool {
+        self.flow(key, direction).is_some_and(|flow| flow.stages[position].bypassed)
+    }
+
+    /// Calls a stream callback of a lane; `None` if the guest was stopped, which is then dealt with.
+    fn call_stream(&mut self, key: Key, lane: usize, callback: Callback, args: &[u32]) -> Option<Action> {
+        let link = self.streams.get(&key)?.links[lane];
+        let context = self.ensure_context(key, lane)?;
+        let result = self.enter(link.plugin, callback, context, args)?;
+        Some(result.map_or(Action::Continue, Action::from_result))
+    }
+
+    /// The stream context of a lane, made at its first use.
+    fn ensure_context(&mut self, key: Key, lane: usize) -> Option<u32> {
+        if let Some(context) = self.exchange(key)?.lanes[lane].context {
+            return Some(context);
+        }
+        let link = self.streams.get(&key)?.links[lane];
+        let vm = self.vm(link.plugin)?;
+        let parent = *vm.roots.get(link.configuration)?;
+        let context = vm.instance.state().contexts.create(Context::Stream { parent, exchange: key, lane });
+        self.exchange(key)?.lanes[lane].context = Some(context);
+        self.enter(link.plugin, Callback::ContextCreate, context, &[parent])?;
+        Some(context)
+    }
+}
+
+/// The lane at a position: the response passes the chain in reverse.
+pub(crate) fn lane_of(position: usize, direction: Direction, stages: usize) -> usize {
+    match direction {
+        Direction::Request => position,
+        Direction::Response => stages - 1 - position,
+    }
+}
+
+fn position_of(lane: usize, direction: Direction, stages: usize) -> usize {
+    match direction {
+        Direction::Request => lane,
+        Direction::Response => stages.saturating_sub(1 + lane),
+    }
+}

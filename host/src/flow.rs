@@ -1,0 +1,85 @@
+//! One direction of a stream on its way through the chain.
+
+use chassis_abi::Buffer;
+
+/// Where headers, body and trailers of one direction are.
+#[derive(Debug, Default)]
+pub(crate) struct Flow {
+    /// Whether the headers have come in.
+    pub(crate) headers_come: bool,
+    /// Whether the message ends with its headers.
+    pub(crate) headers_end: bool,
+    /// Each plugin of the chain, in the order in which this direction passes it.
+    pub(crate) stages: Vec<Stage>,
+    /// Whether the headers have passed the last plugin.
+    pub(crate) released: bool,
+    /// Body that has passed the last plugin.
+    pub(crate) out: Buffer,
+    /// Whether all of the body has passed the last plugin.
+    pub(crate) ended: bool,
+    /// Whether trailers have passed the last plugin.
+    pub(crate) trailers: bool,
+}
+
+/// One plugin in one direction.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Stage {
+    pub(crate) headers: Headers,
+    /// Whether body came, or its end, that the plugin has not been shown.
+    pub(crate) fresh: bool,
+    /// Whether no more body will come to this stage.
+    pub(crate) ended: bool,
+    /// Whether the plugin holds the body back.
+    pub(crate) paused: bool,
+    pub(crate) trailers: Trailers,
+    /// Whether everything passes without the plugin being asked.
+    pub(crate) bypassed: bool,
+}
+
+/// Where the headers are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Headers {
+    /// Not here yet.
+    #[default]
+    Waiting,
+    /// Held back by the plugin.
+    Paused,
+    /// Gone on.
+    Passed,
+}
+
+/// Where the trailers are.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trailers {
+    /// Not here, maybe never.
+    #[default]
+    None,
+    /// Here, not shown yet.
+    Arrived,
+    /// Held back by the plugin.
+    Paused,
+    /// Gone on.
+    Passed,
+}
+
+impl Flow {
+    pub(crate) fn new(stages: usize) -> Self {
+        Flow { stages: vec![Stage::default(); stages], ..Flow::default() }
+    }
+
+    /// Whether a plugin holds something back.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.stages.iter().any(Stage::is_paused)
+    }
+
+    /// Whether everything of this direction has passed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.released && (self.ended || self.headers_end)
+    }
+}
+
+impl Stage {
+    pub(crate) fn is_paused(&self) -> bool {
+        !self.bypassed && (self.headers == Headers::Paused || self.paused || self.trailers == Trailers::Paused)
+    }
+}

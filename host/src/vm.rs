@@ -1,0 +1,96 @@
+//! A running VM of a plugin: started, with a plugin context per configuration.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chassis_abi::{Board, Callback, Context, ContextId, Effect, EntryError, VmState, begin, enter};
+use chassis_engine_api::{Instance, Stop};
+use thiserror::Error;
+
+use crate::plugin::Plugin;
+
+/// A started instance.
+pub(crate) struct Vm {
+    pub(crate) instance: Box<dyn Instance<VmState>>,
+    /// The plugin context of each configuration, by its index.
+    pub(crate) roots: Vec<ContextId>,
+    /// What starting left to be done: tick periods above all.
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// Why a VM could not be started; the plugin's fault.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The guest was stopped.
+    #[error("{callback}: {stop}")]
+    Stopped {
+        /// The export in which it was.
+        callback: &'static str,
+        /// Why.
+        stop: Stop,
+    },
+    /// `proxy_on_vm_start` answered false.
+    #[error("proxy_on_vm_start refused to start")]
+    VmStartRefused,
+    /// `proxy_on_configure` answered false.
+    #[error("proxy_on_configure refused its configuration")]
+    ConfigurationRefused,
+}
+
+/// Instantiates, starts and configures a VM, with `board` for the time that it takes.
+pub(crate) fn start(
+    plugin: &Arc<Plugin>,
+    configurations: &[Bytes],
+    board: &mut Option<Box<Board>>,
+) -> Result<Vm, StartError> {
+    let limits = &plugin.spec().limits;
+    let budget = limits.start_budget();
+    let identity = plugin.spec().identity.clone();
+    let vm_configuration = u32::try_from(identity.vm_configuration.len()).unwrap_or(u32::MAX);
+    let instance = begin(plugin.linked(), identity, board, &limits.instance(), budget)
+        .map_err(|stop| StartError::Stopped { callback: "the start section", stop })?;
+    let mut vm = Vm { instance, roots: Vec::new(), effects: Vec::new() };
+    let mut call = |vm: &mut Vm, callback, context, args: &[u32]| {
+        enter(&mut *vm.instance, board, callback, context, args, budget).map_err(StartError::from)
+    };
+
+    if plugin.exports(Callback::Initialize) {
+        call(&mut vm, Callback::Initialize, 0, &[])?;
+        if call(&mut vm, Callback::Main, 0, &[0, 0])?.is_none() {
+            call(&mut vm, Callback::MainVoid, 0, &[])?;
+        }
+    } else {
+        call(&mut vm, Callback::Start, 0, &[])?;
+    }
+    for (index, configuration) in configurations.iter().enumerate() {
+        let state = vm.instance.state();
+        state.configurations.push(configuration.clone());
+        let context = state.contexts.create(Context::Plugin { configuration: index, pending_done: false });
+        call(&mut vm, Callback::ContextCreate, context, &[0])?;
+        if index == 0 && call(&mut vm, Callback::VmStart, context, &[vm_configuration])? == Some(0) {
+            return Err(StartError::VmStartRefused);
+        }
+        let size = u32::try_from(configuration.len()).unwrap_or(u32::MAX);
+        if call(&mut vm, Callback::Configure, context, &[size])? == Some(0) {
+            return Err(StartError::ConfigurationRefused);
+        }
+        vm.roots.push(context);
+    }
+    if let Some(board) = board.as_mut() {
+        vm.effects = std::mem::take(&mut board.effects);
+    }
+    Ok(vm)
+}
+
+impl From<EntryError> for StartError {
+    fn from(error: EntryError) -> Self {
+        match error {
+            EntryError::Stopped { callback, stop } => StartError::Stopped { callback: callback.name(), stop },
+            other => StartError::Stopped {
+                callback: "",
+                stop: Stop::Host(chassis_engine_api::HostError::new(other.to_string())),
+            },
+        }
+    }
+}
