@@ -1,1 +1,4 @@
-//! benches
+//! Nothing to link against: this package is its benches.
+//!
+//! `cargo bench -p chassis-benches --bench trait_cost` compares each engine through the traits with the same work
+//! written by hand against the engine's own interface.
