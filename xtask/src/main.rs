@@ -1,17 +1,33 @@
 //! Development tasks of Chassis: `cargo xtask TASK`.
+// A task's output is its product.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod ci;
 mod plugins;
+mod test;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "usage: cargo xtask plugins [--check]";
+const USAGE: &str = "usage: cargo xtask TASK
+
+  test [ARGUMENTS]    run every test that can run here; arguments go to `cargo test`
+  ci                  format, tests, lints, documentation, feature subsets
+  plugins             rebuild the guests and their manifest; needs the wasm toolchain of plugins/README.md
+  plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there";
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
+        ["test", ref rest @ ..] => test::run(rest),
+        ["ci"] => ci::run(),
         ["plugins"] => plugins::run(false),
         ["plugins", "--check"] => plugins::run(true),
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
         _ => bail!(USAGE),
     }
 }

@@ -39,9 +39,21 @@ const GUESTS: [Guest; 5] = [
 ///
 /// All that does not fit, in one error; or the toolchain's parts that are missing, and how to get them.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-    let plugins = Plugins { root: root.to_owned(), directory: root.join("plugins") };
+    let plugins = Plugins::find()?;
     if check { plugins.check() } else { plugins.rebuild() }
+}
+
+/// Compares the manifest with the committed sources and modules, building nothing.
+///
+/// # Errors
+///
+/// All that does not fit, in one error.
+pub(crate) fn check_committed() -> Result<usize> {
+    let plugins = Plugins::find()?;
+    let manifest = Manifest::read(&plugins.directory)?;
+    let wrong = plugins.check_committed(&manifest)?;
+    ensure!(wrong.is_empty(), "{}\n`cargo xtask plugins` builds all modules and the manifest anew", wrong.join("\n"));
+    Ok(GUESTS.len())
 }
 
 struct Plugins {
@@ -50,6 +62,11 @@ struct Plugins {
 }
 
 impl Plugins {
+    fn find() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+        Ok(Plugins { root: root.to_owned(), directory: root.join("plugins") })
+    }
+
     fn rebuild(&self) -> Result<()> {
         let toolchain = Toolchain::find()?;
         let built = self.build(&toolchain)?;

@@ -1,0 +1,203 @@
+//! `cargo xtask test`: runs every test that can run here and says what was run on which engine.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, IsTerminal, Write};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::plugins;
+
+/// The engines of the project, with the reason why one is not run where that is so.
+const ENGINES: [(&str, Option<&str>); 5] = [
+    ("wasmtime", None),
+    ("wasmi", None),
+    ("native", None),
+    ("wasmer", Some("it has no backend in this version")),
+    ("wasmedge", Some("it has no backend in this version")),
+];
+
+/// Runs the tests; more arguments go to `cargo test`.
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    let mut report = Report::default();
+    let ok = cargo_test(arguments, &mut report)?;
+    eprintln!();
+    let guests = plugins::check_committed()?;
+    println!("{guests} guests: sources, modules and manifest belong together");
+    report.print();
+    if !ok || report.failed() > 0 {
+        bail!("tests failed");
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    engines: BTreeMap<String, Tally>,
+    other: Tally,
+    /// Ignored tests with their reasons.
+    ignored: Vec<(String, String)>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Tally {
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+fn cargo_test(arguments: &[&str], report: &mut Report) -> Result<bool> {
+    let mut child = Command::new(env!("CARGO"))
+        .args(["test", "--no-fail-fast"])
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo could not be started")?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    let mut progress = Progress::new();
+    let mut in_failures = false;
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        if let Some((name, outcome)) = result_line(&line) {
+            report.add(name, outcome);
+            progress.show(report, name);
+            continue;
+        }
+        in_failures |= line == "failures:";
+        if in_failures {
+            progress.clear();
+            println!("{line}");
+        }
+        in_failures &= !line.starts_with("test result:");
+    }
+    Ok(child.wait()?.success())
+}
+
+/// Reads `test NAME ... OUTCOME` as test runners print it; what stands before it may be a test's own output.
+fn result_line(line: &str) -> Option<(&str, &str)> {
+    let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    let known = outcome == "ok" || outcome.starts_with("FAILED") || outcome.starts_with("ignored");
+    known.then_some((name.trim(), outcome))
+}
+
+/// The engine that a test's name ends or begins with: `area/case::wasmi`, `module::case::wasmtime`, `[native] case`.
+fn engine_of(name: &str) -> Option<&'static str> {
+    let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
+    ENGINES
+        .iter()
+        .map(|(engine, _)| *engine)
+        .find(|engine| parts.clone().any(|part| part == *engine))
+        .filter(|_| parts.next().is_some())
+}
+
+impl Report {
+    fn add(&mut self, name: &str, outcome: &str) {
+        let tally = match engine_of(name) {
+            Some(engine) => self.engines.entry(engine.to_owned()).or_default(),
+            None => &mut self.other,
+        };
+        if outcome == "ok" {
+            tally.passed += 1;
+        } else if let Some(reason) = outcome.strip_prefix("ignored") {
+            tally.ignored += 1;
+            let reason = reason.trim_start_matches([',', ' ', '(']).trim_end_matches(')');
+            self.ignored.push((name.to_owned(), reason.to_owned()));
+        } else {
+            tally.failed += 1;
+        }
+    }
+
+    fn total(&self) -> Tally {
+        self.engines.values().chain([&self.other]).fold(Tally::default(), |sum, tally| Tally {
+            passed: sum.passed + tally.passed,
+            failed: sum.failed + tally.failed,
+            ignored: sum.ignored + tally.ignored,
+        })
+    }
+
+    fn failed(&self) -> u32 {
+        self.total().failed
+    }
+
+    fn print(&self) {
+        if !self.ignored.is_empty() {
+            println!("\nignored:");
+        }
+        for (name, reason) in &self.ignored {
+            println!("  {name}: {}", if reason.is_empty() { "no reason given" } else { reason });
+        }
+        println!("\n{:<12} {:>7} {:>7} {:>8}  not run", "engine", "passed", "failed", "ignored");
+        for (engine, reason) in ENGINES {
+            let tally = self.engines.get(engine).copied().unwrap_or_default();
+            let Tally { passed, failed, ignored } = tally;
+            let none = if passed + failed + ignored == 0 { "no test names it" } else { "" };
+            println!("{engine:<12} {passed:>7} {failed:>7} {ignored:>8}  {}", reason.unwrap_or(none));
+        }
+        let Tally { passed, failed, ignored } = self.other;
+        println!("{:<12} {passed:>7} {failed:>7} {ignored:>8}", "no engine");
+        let Tally { passed, failed, ignored } = self.total();
+        println!("\ntotal: {passed} passed, {failed} failed, {ignored} skipped");
+    }
+}
+
+/// One line on a terminal; nothing elsewhere.
+struct Progress {
+    shown: bool,
+    terminal: bool,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Progress { shown: false, terminal: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, report: &Report, name: &str) {
+        if !self.terminal {
+            return;
+        }
+        let Tally { passed, failed, .. } = report.total();
+        let name: String = name.chars().take(60).collect();
+        eprint!("\r\x1b[K{passed} passed, {failed} failed: {name}");
+        // A progress line that cannot be written is no reason to stop.
+        let _ = std::io::stderr().flush();
+        self.shown = true;
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_told_from_other_lines() {
+        assert_eq!(result_line("test calls/shapes::wasmi ... ok"), Some(("calls/shapes::wasmi", "ok")));
+        assert_eq!(result_line("test a ... ignored, no AOT"), Some(("a", "ignored, no AOT")));
+        assert_eq!(result_line("test result: ok. 3 passed"), None);
+        assert_eq!(result_line("running 3 tests"), None);
+    }
+
+    #[test]
+    fn engines_are_found_in_names() {
+        assert_eq!(engine_of("calls/shapes::wasmi"), Some("wasmi"));
+        assert_eq!(engine_of("tests::trap::wasmtime"), Some("wasmtime"));
+        assert_eq!(engine_of("native::tests::case"), Some("native"));
+        assert_eq!(engine_of("plan::tests::wasmtimes"), None);
+    }
+
+    #[test]
+    fn every_outcome_is_counted_once() {
+        let mut report = Report::default();
+        report.add("a::wasmi", "ok");
+        report.add("b", "FAILED");
+        report.add("c::wasmi", "ignored, wasmi: no AOT");
+        let total = report.total();
+        assert_eq!((total.passed, total.failed, total.ignored), (1, 1, 1));
+        assert_eq!(report.ignored[0].1, "wasmi: no AOT");
+    }
+}
