@@ -1,0 +1,26 @@
+;; Instructions of each kind in a loop, before a host function looks how deep the stack is.
+(module
+  (import "" "depth" (func $depth))
+  (type $unary (func (param i32) (result i32)))
+  (memory 1)
+  (table funcref (elem $halve))
+  (global $g (mut i64) (i64.const 0))
+  (func $halve (type $unary) (i32.shr_u (local.get 0) (i32.const 1)))
+  (func (export "") (param $n i32) (local $i i32) (local $f f64) (local $v v128)
+    (loop $again
+      (i32.store (i32.and (local.get $i) (i32.const 0xfffc)) (call $halve (local.get $i)))
+      (drop (call_indirect (type $unary) (local.get $i) (i32.const 0)))
+      (global.set $g (i64.mul (i64.add (global.get $g) (i64.const 3)) (i64.extend_i32_u (local.get $i))))
+      (local.set $f (f64.sqrt (f64.add (local.get $f) (f64.convert_i32_u (local.get $i)))))
+      (local.set $v (i32x4.add (local.get $v) (i32x4.splat (local.get $i))))
+      (if (i32.and (local.get $i) (i32.const 1))
+        (then (local.set $v (v128.not (local.get $v))))
+        (else (memory.fill (i32.const 8) (i32.const 1) (i32.const 8))))
+      (block $a (block $b (block $c
+        (br_table $a $b $c (i32.rem_u (local.get $i) (i32.const 3))))
+        (global.set $g (select (i64.const 1) (global.get $g) (i64.eqz (global.get $g)))))
+        (local.set $f (f64.load (i32.const 16))))
+      (br_if $again (f64.lt (local.get $f) (f64.const -1)))
+      (local.set $i (i32.add (local.get $i) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $i) (local.get $n))))
+    (call $depth)))
