@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::artefact::Artefact;
+use crate::artefact::{Artefact, ArtefactError};
 use crate::budget::{Budget, Limits};
 use crate::capabilities::{Capabilities, Profile, Support};
 use crate::engine::{Engine, EngineError, Failed};
@@ -28,7 +28,7 @@ impl NativeEngine {
         NativeEngine::default()
     }
 
-    /// The same engine with another profile. Fuel is counted in [`Profile::Fuel`] only.
+    /// The same engine with another profile. Calls with a fuel limit need [`Profile::Fuel`].
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Self {
         self.profile = profile;
@@ -126,9 +126,10 @@ impl Engine for NativeEngine {
         Ok(None)
     }
 
-    fn load(&self, _module: &CheckedModule, _artefact: &Artefact) -> Result<NativeModule, EngineError> {
+    fn load(&self, module: &CheckedModule, artefact: &Artefact) -> Result<NativeModule, EngineError> {
+        artefact.check(&self.cache_key(), module.digest())?;
         let message = "a guest is part of the program, so there is no saved code to load".to_owned();
-        Err(EngineError::Compile { engine: NAME, message })
+        Err(ArtefactError::Engine { engine: NAME, message }.into())
     }
 
     fn cache_key(&self) -> String {

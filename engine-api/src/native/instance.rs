@@ -45,9 +45,12 @@ impl<S> fmt::Debug for NativeInstance<S> {
 
 impl<S: Send + 'static> Instance<S> for NativeInstance<S> {
     fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+        if budget.fuel.is_some() && !self.linked.metered {
+            return Err(HostError::new("a fuel limit needs an engine with the profile `fuel`").into());
+        }
         let _running = clock::enter();
         self.store.meter = Meter::start(&budget);
-        self.store.fuel = budget.fuel.filter(|_| self.linked.metered);
+        self.store.fuel = budget.fuel;
         // Set and not counted down: a panic may have unwound an earlier call.
         self.store.depth = 0;
         let mut frame = Frame { guest: &*self.guest, linked: &self.linked, store: &mut self.store };

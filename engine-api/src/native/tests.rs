@@ -231,7 +231,7 @@ fn fuel_is_spent_by_entries_host_calls_and_checkpoints() {
     assert!(matches!(with(Profile::Fuel, Some(2)), Err(Stop::Fuel)));
     assert!(matches!(with(Profile::Fuel, Some(0)), Err(Stop::Fuel)));
     assert!(with(Profile::Fuel, None).is_ok());
-    assert!(with(Profile::Deadline, Some(0)).is_ok());
+    assert!(matches!(with(Profile::Deadline, Some(9)), Err(Stop::Host(_))));
 }
 
 #[test]
