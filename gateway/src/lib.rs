@@ -5,6 +5,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answer;
+mod body;
 pub mod config;
 pub mod head;
+pub mod headers;
+mod listen;
+mod proxy;
 pub mod route;
+mod server;
+mod stall;
+pub mod upstream;
+mod worker;
+
+pub use server::{ServeError, Server, Settings};

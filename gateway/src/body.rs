@@ -1,0 +1,179 @@
+//! Bodies in both directions.
+
+use std::cell::Cell;
+use std::error::Error;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::head::{Exchange, Refusal};
+use crate::upstream::UpstreamBody;
+
+/// An error of a body.
+pub(crate) type BodyError = Box<dyn Error + Send + Sync>;
+
+/// The body of a request on its way to an upstream.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// There is none.
+    Empty,
+    /// The client's, untouched.
+    Client(Incoming, Rc<Sending>),
+}
+
+/// How far a request has got on its way to an upstream; shared by its body and by who waits for the response.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    at: Cell<Instant>,
+    waits: Cell<Waits>,
+    failed: Cell<Option<Refusal>>,
+}
+
+/// Whom a request that is being sent waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// The client, for more of the body.
+    Client,
+    /// The upstream, to take what there is.
+    Send,
+    /// The upstream, to answer.
+    Response,
+}
+
+impl Sending {
+    /// A request whose head is sent first, then its body.
+    pub(crate) fn new() -> Rc<Self> {
+        Rc::new(Sending { at: Cell::new(Instant::now()), waits: Cell::new(Waits::Send), failed: Cell::new(None) })
+    }
+
+    /// Notes whom it waits for from now on.
+    pub(crate) fn now(&self, waits: Waits) {
+        self.at.set(Instant::now());
+        self.waits.set(waits);
+    }
+
+    /// Whom it waits for, and since when.
+    pub(crate) fn state(&self) -> (Waits, Instant) {
+        (self.waits.get(), self.at.get())
+    }
+
+    /// Notes that the client's body could not be read.
+    pub(crate) fn fail(&self, error: &BodyError) {
+        self.failed.set(Some(refusal_in(&**error)));
+    }
+
+    /// Why the client's body could not be read.
+    pub(crate) fn failure(&self) -> Option<Refusal> {
+        self.failed.get()
+    }
+}
+
+/// What was wrong with a client's body: what the gate said, or that it broke off.
+pub(crate) fn refusal_in(error: &(dyn Error + 'static)) -> Refusal {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(refusal) = error.downcast_ref::<Refusal>() {
+            return *refusal;
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && let Some(refusal) = io.get_ref().and_then(|inner| inner.downcast_ref::<Refusal>())
+        {
+            return *refusal;
+        }
+        next = error.source();
+    }
+    Refusal::Chunk
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            RequestBody::Empty => Poll::Ready(None),
+            RequestBody::Client(body, sending) => {
+                let frame = Pin::new(&mut *body).poll_frame(cx);
+                sending.now(match &frame {
+                    Poll::Pending => Waits::Client,
+                    Poll::Ready(Some(Ok(_))) if !body.is_end_stream() => Waits::Send,
+                    Poll::Ready(_) => Waits::Response,
+                });
+                let frame = ready!(frame).map(|frame| frame.map_err(BodyError::from));
+                if let Some(Err(error)) = &frame {
+                    sending.fail(error);
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Client(body, _) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Client(body, _) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of a response on its way to the client.
+#[derive(Debug)]
+pub(crate) struct ResponseBody {
+    content: Content,
+    /// The request counts as being answered until this is dropped.
+    _exchange: Exchange,
+}
+
+/// Where the bytes of a response come from.
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// They are here.
+    Whole(Bytes),
+    /// They come from an upstream.
+    Upstream(UpstreamBody),
+}
+
+impl ResponseBody {
+    pub(crate) fn new(content: Content, exchange: Exchange) -> Self {
+        ResponseBody { content, _exchange: exchange }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().content {
+            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Content::Upstream(body) => body.size_hint(),
+        }
+    }
+}

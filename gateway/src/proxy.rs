@@ -1,0 +1,170 @@
+//! The life of a request.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use thiserror::Error;
+
+use crate::answer;
+use crate::body::{Content, RequestBody, ResponseBody, Sending};
+use crate::config::Config;
+use crate::head::Exchange;
+use crate::headers::{remove_hop_by_hop, set_framing};
+use crate::route::Router;
+use crate::upstream::{Node, Pool, Upstream, UpstreamBody, UpstreamError};
+
+/// What one worker serves requests with.
+#[derive(Debug)]
+pub(crate) struct Proxy {
+    snapshot: RefCell<Rc<Snapshot>>,
+}
+
+/// A configuration as one worker serves it. A request keeps the one that it began with.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    router: Router,
+    routes: Vec<Rc<Route>>,
+}
+
+/// A route as one worker serves it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) id: String,
+    pub(crate) upstream: Upstream,
+}
+
+/// The client's connection is to be closed without a (further) answer.
+#[derive(Debug, Error)]
+#[error("the stream was reset")]
+pub(crate) struct Reset;
+
+impl Snapshot {
+    pub(crate) fn new(config: &Config, pool: &Pool) -> Self {
+        let route = |config: &crate::config::RouteConfig| {
+            Rc::new(Route { id: config.id.clone(), upstream: Upstream::new(&config.upstream, pool) })
+        };
+        Snapshot { router: Router::new(&config.routes), routes: config.routes.iter().map(route).collect() }
+    }
+
+    /// The route of a request, or the status and words for which there is none.
+    fn route(&self, request: &Request<Incoming>) -> Result<Rc<Route>, (StatusCode, String)> {
+        let uri = request.uri();
+        let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let authority = uri.authority().map(uri::Authority::as_str).or_else(host);
+        match self.router.find(request.method(), authority, uri.path()) {
+            Ok(Some(route)) => Ok(Rc::clone(&self.routes[route])),
+            Ok(None) => Err((StatusCode::NOT_FOUND, "404 Route Not Found".to_owned())),
+            Err(bad) => Err((StatusCode::BAD_REQUEST, format!("400 Bad Request: {bad}"))),
+        }
+    }
+}
+
+impl Proxy {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
+        Proxy { snapshot: RefCell::new(Rc::new(snapshot)) }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn handle(
+        &self,
+        request: Request<Incoming>,
+        exchange: Exchange,
+    ) -> Result<Response<ResponseBody>, Reset> {
+        if request.method() == Method::CONNECT {
+            return Ok(answer::status(StatusCode::METHOD_NOT_ALLOWED, exchange));
+        }
+        let snapshot = Rc::clone(&self.snapshot.borrow());
+        let route = match snapshot.route(&request) {
+            Ok(route) => route,
+            Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
+        };
+        Ok(forward(&route, request, exchange).await)
+    }
+}
+
+/// Passes a request through to the upstream, its headers unconverted and its body untouched.
+async fn forward(route: &Route, request: Request<Incoming>, exchange: Exchange) -> Response<ResponseBody> {
+    let (mut head, body) = request.into_parts();
+    let method = head.method.clone();
+    let node = route.upstream.pick();
+    remove_hop_by_hop(&mut head.headers);
+    let (body, sending) = request_body(&mut head, body);
+    let request = match outgoing(head, body, node) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::info!(client = %exchange.client().address(), route = route.id, "request refused: {error}");
+            return answer::status(StatusCode::BAD_REQUEST, exchange);
+        }
+    };
+    match route.upstream.send(node, request, sending).await {
+        Ok(mut response) => {
+            prepare(&mut response, &method);
+            response.map(|body| ResponseBody::new(Content::Upstream(body), exchange))
+        }
+        Err(error) => {
+            report(route, node, &error, &exchange);
+            answer::status(error.status(), exchange)
+        }
+    }
+}
+
+/// The body as the upstream gets it.
+fn request_body(head: &mut request::Parts, body: Incoming) -> (RequestBody, Option<Rc<Sending>>) {
+    if body.is_end_stream() {
+        return (RequestBody::Empty, None);
+    }
+    set_framing(&mut head.headers, body.size_hint().exact(), true);
+    let sending = Sending::new();
+    (RequestBody::Client(body, Rc::clone(&sending)), Some(sending))
+}
+
+/// The request as the upstream gets it: in origin form, as HTTP/1.1, with a `Host`.
+pub(crate) fn outgoing(
+    mut head: request::Parts,
+    body: RequestBody,
+    node: &Node,
+) -> Result<Request<RequestBody>, http::Error> {
+    // hyper has sent its own 100 Continue when the body is asked for, and takes none from the upstream.
+    head.headers.remove(header::EXPECT);
+    head.version = Version::HTTP_11;
+    if let Some(authority) = head.uri.authority() {
+        // The host of an absolute URI counts, not the one of the field (RFC 9112, section 3.2.2).
+        let host = authority.as_str();
+        let host = HeaderValue::from_str(host.rsplit_once('@').map_or(host, |(_, host)| host))?;
+        head.headers.try_insert(header::HOST, host)?;
+        let path = head.uri.path_and_query().cloned();
+        head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    } else if !head.headers.contains_key(header::HOST)
+        && let Node::Tcp(address) = node
+    {
+        head.headers.try_insert(header::HOST, HeaderValue::from_str(address.name())?)?;
+    }
+    Ok(Request::from_parts(head, body))
+}
+
+/// Makes an upstream's response one for the client.
+fn prepare(response: &mut Response<UpstreamBody>, method: &Method) {
+    *response.version_mut() = Version::HTTP_11;
+    remove_hop_by_hop(response.headers_mut());
+    // The length of what is not sent (RFC 9110, section 8.6).
+    let without_body = method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
+    if !without_body {
+        let length = response.body().size_hint().exact();
+        set_framing(response.headers_mut(), length, false);
+    }
+}
+
+pub(crate) fn report(route: &Route, node: &Node, error: &UpstreamError, exchange: &Exchange) {
+    let upstream = match node {
+        Node::Echo => "builtin:echo",
+        Node::Tcp(address) => address.name(),
+    };
+    let client = exchange.client().address();
+    match error {
+        UpstreamError::Client(_) => tracing::info!(%client, route = route.id, upstream, "{error}"),
+        _ => tracing::warn!(%client, route = route.id, upstream, "upstream failed: {error}"),
+    }
+}

@@ -1,0 +1,225 @@
+//! The whole gateway: workers, and how they end.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::Config;
+use crate::head::{ClientLimits, HeadLimits};
+use crate::listen;
+use crate::upstream::PoolLimits;
+use crate::worker::{self, Phase};
+
+/// What a gateway is run with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// What to serve.
+    pub config: Arc<Config>,
+    /// How large request heads may be.
+    pub head: HeadLimits,
+    /// How long clients may take.
+    pub client: ClientLimits,
+    /// Connections to upstreams that are kept.
+    pub pool: PoolLimits,
+    /// How long requests that are running have to end after a signal: 30 s by default.
+    pub drain: Duration,
+}
+
+impl Settings {
+    /// A configuration with the default limits.
+    pub fn new(config: Config) -> Self {
+        Settings {
+            config: Arc::new(config),
+            head: HeadLimits::default(),
+            client: ClientLimits::default(),
+            pool: PoolLimits::default(),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Why the gateway does not run (any more).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system has no thread, timer or signal left for us.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+    /// A worker ended by itself: a bug here.
+    #[error("a worker has ended")]
+    WorkerEnded,
+}
+
+/// A gateway that serves. Dropped, it stops at once.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    drain: Duration,
+    phase: watch::Sender<Phase>,
+    ended: mpsc::UnboundedReceiver<()>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Binds all addresses and starts the workers.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing runs then.
+    pub fn start(settings: Settings) -> Result<Self, ServeError> {
+        let count = settings.config.workers.or_else(|| thread::available_parallelism().ok());
+        let count = count.map_or(1, NonZeroUsize::get);
+        let mut addresses = Vec::new();
+        let mut shares: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+        for address in &settings.config.listen {
+            let failed = |source| ServeError::Listen { address: *address, source };
+            let listeners = listen::bind(*address, count).map_err(failed)?;
+            addresses.push(listeners[0].local_addr().map_err(failed)?);
+            shares.iter_mut().zip(listeners).for_each(|(share, listener)| share.push(listener));
+        }
+        let (phase, phases) = watch::channel(Phase::Serve);
+        let (ending, ended) = mpsc::unbounded_channel();
+        let mut server = Server { addresses, drain: settings.drain, phase, ended, workers: Vec::new() };
+        for (number, listeners) in shares.into_iter().enumerate() {
+            let (settings, phases, ending) = (settings.clone(), phases.clone(), Ending(ending.clone()));
+            let body = move || {
+                let _ending = ending;
+                if let Err(error) = worker::run(&settings, listeners, phases) {
+                    tracing::error!("worker {number} failed: {error}");
+                }
+            };
+            server.workers.push(thread::Builder::new().name(format!("chassis-worker-{number}")).spawn(body)?);
+        }
+        Ok(server)
+    }
+
+    /// The addresses that are listened on, in the order of the configuration; ports are the real ones.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Says on stderr where it listens, and serves until SIGTERM or SIGINT; then accepts nothing new, and returns when
+    /// all requests have ended, when the drain limit is over, or at a second signal.
+    ///
+    /// # Errors
+    /// [`ServeError`] if signals cannot be caught or a worker ended by itself.
+    pub fn run(mut self) -> Result<(), ServeError> {
+        let mut stderr = io::stderr().lock();
+        for address in &self.addresses {
+            // Nobody may be there to read it.
+            let _ = writeln!(stderr, "listening on http://{address}");
+        }
+        drop(stderr);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            tokio::select! {
+                () = signals.next() => {}
+                _ = self.ended.recv() => return Err(ServeError::WorkerEnded),
+            }
+            tracing::info!("draining for at most {:?}", self.drain);
+            self.drain(signals.next()).await;
+            Ok(())
+        })?;
+        self.stop();
+        Ok(())
+    }
+
+    /// Accepts nothing new, waits until all requests have ended or the drain limit is over, and stops.
+    pub fn shut_down(mut self) -> Result<(), ServeError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        runtime.block_on(self.drain(std::future::pending()));
+        self.stop();
+        Ok(())
+    }
+
+    async fn drain(&mut self, hurry: impl Future<Output = ()>) {
+        let _ = self.phase.send(Phase::Drain);
+        let mut left = self.workers.len();
+        let all = async {
+            while left > 0 && self.ended.recv().await.is_some() {
+                left -= 1;
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = tokio::time::sleep(self.drain) => tracing::warn!("requests were still running when the drain limit was over"),
+            () = hurry => tracing::warn!("stopped by a second signal"),
+        }
+    }
+
+    fn stop(&mut self) {
+        let _ = self.phase.send(Phase::Stop);
+        for worker in self.workers.drain(..) {
+            // A panic was reported by the thread itself.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Tells the server when a worker ends, by a panic too.
+struct Ending(mpsc::UnboundedSender<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Signals)
+    }
+
+    async fn next(&mut self) {
+        // Without a source of signals there is nothing to wait for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What can go wrong with an upstream.
+
+use std::error::Error;
+use std::io;
+
+use http::StatusCode;
+use thiserror::Error;
+
+use crate::head::Refusal;
+
+/// Why there is no response of an upstream.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum UpstreamError {
+    /// No connection: the upstream's fault, or the network's.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// The connection was not accepted in time.
+    #[error("timed out while connecting")]
+    ConnectTimeout,
+    /// It did not take the request in time.
+    #[error("timed out while sending the request")]
+    SendTimeout,
+    /// It did not answer in time.
+    #[error("timed out while waiting for the response")]
+    ReadTimeout,
+    /// It closed the connection, or what it sent is not HTTP.
+    #[error("{}", chain(.0))]
+    Broken(hyper::Error),
+    /// It wants to leave HTTP, which nobody asked for.
+    #[error("answered with 101 Switching Protocols")]
+    Switching,
+    /// The request's body could not be read: the client's fault.
+    #[error("the client's request broke off: {0}")]
+    Client(Refusal),
+}
+
+impl UpstreamError {
+    /// What the client gets.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::Switching => StatusCode::BAD_GATEWAY,
+            UpstreamError::ConnectTimeout | UpstreamError::SendTimeout | UpstreamError::ReadTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            UpstreamError::Client(refusal) => refusal.status(),
+        }
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,155 @@
+//! Upstreams: choosing a node, sending it a request, reading its response.
+
+mod balance;
+mod echo;
+pub(crate) mod error;
+mod pool;
+mod response;
+
+use std::pin::pin;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use self::balance::Balance;
+use self::pool::Lease;
+use crate::body::{RequestBody, Sending, Waits};
+use crate::config::{NodeAddress, Timeouts, UpstreamConfig};
+
+pub use error::UpstreamError;
+pub use pool::{Address, Pool, PoolLimits};
+pub use response::UpstreamBody;
+
+/// The upstream of a route, as one worker sees it.
+#[derive(Debug)]
+pub struct Upstream {
+    nodes: Vec<Node>,
+    balance: Balance,
+    timeouts: Timeouts,
+}
+
+#[derive(Debug)]
+pub(crate) enum Node {
+    Echo,
+    Tcp(Rc<Address>),
+}
+
+impl Upstream {
+    /// An upstream whose connections are those of `pool`.
+    pub fn new(config: &UpstreamConfig, pool: &Pool) -> Self {
+        let node = |address: &NodeAddress| match address {
+            NodeAddress::Echo => Node::Echo,
+            NodeAddress::Tcp(name) => Node::Tcp(pool.address(name)),
+        };
+        Upstream {
+            nodes: config.nodes.iter().map(|config| node(&config.address)).collect(),
+            balance: Balance::new(config.nodes.iter().map(|node| node.weight)),
+            timeouts: config.timeout,
+        }
+    }
+
+    /// The node whose turn it is.
+    pub(crate) fn pick(&self) -> &Node {
+        &self.nodes[self.balance.next()]
+    }
+
+    /// Sends a request to a node. `sending` is the one of the request's body, if it has one.
+    ///
+    /// A request that a waiting connection did not take any more is sent again on another one: always if nothing of it
+    /// was written, else if it has no body and is safe (RFC 9110, section 9.2.1).
+    pub(crate) async fn send(
+        &self,
+        node: &Node,
+        request: Request<RequestBody>,
+        sending: Option<Rc<Sending>>,
+    ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let address = match node {
+            Node::Echo => return echo::answer(request).await,
+            Node::Tcp(address) => address,
+        };
+        let mut request = request;
+        loop {
+            let Some(lease) = address.checkout() else { break };
+            let replay = copy_if_safe(&request);
+            match self.attempt(lease, request, sending.as_deref()).await {
+                Err((_, Some(unsent))) => request = unsent,
+                Err((UpstreamError::Broken(error), None)) => match replay {
+                    Some(copy) => {
+                        tracing::debug!(upstream = address.name(), "sent again: {}", error::chain(&error));
+                        request = copy;
+                        break;
+                    }
+                    None => return Err(UpstreamError::Broken(error)),
+                },
+                other => return other.map_err(|(error, _)| error),
+            }
+        }
+        let lease = address.connect(self.timeouts.connect).await?;
+        self.attempt(lease, request, sending.as_deref()).await.map_err(|(error, _)| error)
+    }
+
+    /// One attempt on one connection; an error may give back a request of which nothing was written.
+    async fn attempt(
+        &self,
+        mut lease: Lease,
+        request: Request<RequestBody>,
+        sending: Option<&Sending>,
+    ) -> Result<Response<UpstreamBody>, (UpstreamError, Option<Request<RequestBody>>)> {
+        let mut response = pin!(lease.sender.try_send_request(request));
+        let begin = Instant::now();
+        if let Some(sending) = sending {
+            sending.now(Waits::Send);
+        }
+        let response = loop {
+            let (waits, since) = sending.map_or((Waits::Response, begin), Sending::state);
+            let (limit, error) = match waits {
+                Waits::Response => (self.timeouts.read, UpstreamError::ReadTimeout),
+                // How long to wait for a client is not decided here.
+                Waits::Client | Waits::Send => (self.timeouts.send, UpstreamError::SendTimeout),
+            };
+            if let Ok(response) = timeout_at(since + limit, &mut response).await {
+                break response;
+            }
+            match sending.map(Sending::state) {
+                Some((Waits::Client, _)) => sending.into_iter().for_each(|sending| sending.now(Waits::Client)),
+                Some(now) if now != (waits, since) => {}
+                _ => return Err((error, None)),
+            }
+        };
+        match response {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Err((UpstreamError::Switching, None))
+            }
+            Ok(response) => Ok(response.map(|body| UpstreamBody::new(body, lease, self.timeouts.read))),
+            Err(mut failed) => {
+                let request = failed.take_message();
+                let error = match sending.and_then(Sending::failure) {
+                    Some(refusal) => UpstreamError::Client(refusal),
+                    None => UpstreamError::Broken(failed.into_error()),
+                };
+                Err((error, request))
+            }
+        }
+    }
+}
+
+/// A copy of a request that may be sent twice.
+fn copy_if_safe(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    if !safe || !matches!(request.body(), RequestBody::Empty) {
+        return None;
+    }
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+impl From<Bytes> for UpstreamBody {
+    fn from(bytes: Bytes) -> Self {
+        UpstreamBody::whole(bytes)
+    }
+}

@@ -1,0 +1,167 @@
+//! Connections to upstreams that wait for the next request. One pool per worker; nothing here crosses threads.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::UpstreamError;
+use crate::body::RequestBody;
+
+/// How many connections may wait, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolLimits {
+    /// Connections per address and worker: 128 by default.
+    pub idle: usize,
+    /// How long one may wait: 60 s by default.
+    pub age: Duration,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        PoolLimits { idle: 128, age: Duration::from_secs(60) }
+    }
+}
+
+/// The connections of one worker, by address.
+#[derive(Debug, Default)]
+pub struct Pool {
+    limits: PoolLimits,
+    addresses: RefCell<HashMap<Box<str>, Rc<Address>>>,
+}
+
+impl Pool {
+    /// An empty pool.
+    pub fn new(limits: PoolLimits) -> Self {
+        Pool { limits, addresses: RefCell::default() }
+    }
+
+    /// The connections to `host:port`.
+    pub fn address(&self, name: &str) -> Rc<Address> {
+        let mut addresses = self.addresses.borrow_mut();
+        if let Some(address) = addresses.get(name) {
+            return Rc::clone(address);
+        }
+        let address = Rc::new(Address { name: name.into(), limits: self.limits, idle: RefCell::default() });
+        addresses.insert(name.into(), Rc::clone(&address));
+        address
+    }
+
+    /// Closes what has waited for too long, and forgets addresses that nothing uses.
+    pub fn sweep(&self) {
+        let now = Instant::now();
+        self.addresses.borrow_mut().retain(|_, address| {
+            address.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since + self.limits.age > now);
+            Rc::strong_count(address) > 1 || !address.idle.borrow().is_empty()
+        });
+    }
+
+    /// How many connections wait.
+    pub fn idle(&self) -> usize {
+        self.addresses.borrow().values().map(|address| address.idle.borrow().len()).sum()
+    }
+}
+
+/// The connections to one address.
+pub struct Address {
+    name: Box<str>,
+    limits: PoolLimits,
+    /// The one that was used last comes last, and is taken first.
+    idle: RefCell<Vec<Idle>>,
+}
+
+struct Idle {
+    sender: Sender,
+    since: Instant,
+}
+
+type Sender = SendRequest<RequestBody>;
+
+/// A connection that is in use. Dropped, it is closed; to be kept, it is given back.
+pub(super) struct Lease {
+    address: Rc<Address>,
+    pub(super) sender: Sender,
+    /// Whether it has carried a request before.
+    pub(super) reused: bool,
+}
+
+impl Lease {
+    /// Puts the connection back, to be used when hyper says that it is ready for another request.
+    pub(super) fn give_back(self) {
+        if self.sender.is_closed() {
+            return;
+        }
+        let mut idle = self.address.idle.borrow_mut();
+        if idle.len() < self.address.limits.idle {
+            idle.push(Idle { sender: self.sender, since: Instant::now() });
+        }
+    }
+}
+
+impl Address {
+    /// `host:port`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A connection that waits, and seems to be open.
+    pub(super) fn checkout(self: &Rc<Self>) -> Option<Lease> {
+        let mut idle = self.idle.borrow_mut();
+        let mut now = None;
+        for index in (0..idle.len()).rev() {
+            let candidate = &idle[index];
+            let age = self.limits.age;
+            if candidate.sender.is_ready() && candidate.since + age > *now.get_or_insert_with(Instant::now) {
+                let sender = idle.remove(index).sender;
+                return Some(Lease { address: Rc::clone(self), sender, reused: true });
+            }
+            if candidate.sender.is_closed() || candidate.sender.is_ready() {
+                idle.remove(index);
+            }
+        }
+        None
+    }
+
+    /// A connection of its own.
+    pub(super) async fn connect(self: &Rc<Self>, limit: Duration) -> Result<Lease, UpstreamError> {
+        let connecting = TcpStream::connect(&*self.name);
+        let stream = match tokio::time::timeout(limit, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(UpstreamError::Connect(error)),
+            Err(_) => return Err(UpstreamError::ConnectTimeout),
+        };
+        // Only a matter of speed.
+        let _ = stream.set_nodelay(true);
+        let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(UpstreamError::Broken)?;
+        let name: Box<str> = self.name.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(upstream = %name, "connection ended: {}", super::error::chain(&error));
+            }
+        });
+        Ok(Lease { address: Rc::clone(self), sender, reused: false })
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address").field("name", &self.name).field("idle", &self.idle.borrow().len()).finish()
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("address", &self.address.name).field("reused", &self.reused).finish()
+    }
+}
+
+/// The most that hyper buffers of a response, and the largest response head.
+const MAX_BUFFER: usize = 128 << 10;

@@ -1,0 +1,94 @@
+//! Starting, draining, many connections.
+
+use std::net::TcpStream;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chassis_gateway::config::Config;
+use chassis_gateway::{ServeError, Server, Settings};
+
+use crate::Gateway;
+use crate::client::Client;
+use crate::upstream::Upstream;
+
+#[test]
+fn an_address_in_use_is_an_error_that_names_it() {
+    let gateway = Gateway::to("builtin:echo");
+    let text = format!("listen: [{}]", gateway.address);
+    let error = Server::start(Settings::new(Config::parse(&text, Path::new("")).unwrap())).unwrap_err();
+    assert!(matches!(&error, ServeError::Listen { address, .. } if *address == gateway.address));
+    assert!(error.to_string().starts_with(&format!("cannot listen on {}: ", gateway.address)), "{error}");
+}
+
+#[test]
+fn draining_ends_what_runs_and_takes_what_waits() {
+    let upstream = Upstream::start(|mut connection| {
+        while connection.request().is_some() {
+            thread::sleep(Duration::from_millis(400));
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    let mut gateway = Gateway::to(upstream.address);
+    let (mut running, mut idle, mut silent) =
+        (Client::connect(gateway.address), Client::connect(gateway.address), Client::connect(gateway.address));
+    assert_eq!(idle.get("/").status, 200);
+    running.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(100));
+    let server = gateway.server.take().unwrap();
+    let address = gateway.address;
+    let started = Instant::now();
+    let shutting = thread::spawn(move || server.shut_down());
+    thread::sleep(Duration::from_millis(100));
+    assert!(TcpStream::connect(address).is_err(), "still listening");
+    assert!(idle.is_closed());
+    // A connection from before, whose first request comes now.
+    silent.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = running.response("GET");
+    assert_eq!((response.text(), response.header("connection")), ("ok", Some("close")));
+    assert_eq!(silent.response("GET").text(), "ok");
+    shutting.join().unwrap().unwrap();
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn the_drain_limit_ends_what_does_not_end() {
+    let upstream = Upstream::start(|mut connection| {
+        connection.request();
+        thread::sleep(Duration::from_secs(10));
+    });
+    let mut gateway = Gateway::with(
+        &format!("[{{ uri: /*, upstream: {{ nodes: {{ \"{}\": 1 }} }} }}]", upstream.address),
+        |settings| settings.drain = Duration::from_millis(300),
+    );
+    let mut client = Client::connect(gateway.address);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    thread::sleep(Duration::from_millis(100));
+    let started = Instant::now();
+    gateway.server.take().unwrap().shut_down().unwrap();
+    let took = started.elapsed();
+    assert!(took >= Duration::from_millis(300) && took < Duration::from_secs(2), "{took:?}");
+    assert!(client.is_closed());
+}
+
+#[test]
+fn many_clients_on_several_workers() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    let text = format!(
+        "listen: [127.0.0.1:0]\nworkers: 4\nroutes: [{{ uri: /*, upstream: {{ nodes: {{ \"{}\": 1 }} }} }}]",
+        upstream.address
+    );
+    let server = Server::start(Settings::new(Config::parse(&text, Path::new("")).unwrap())).unwrap();
+    let address = server.addresses()[0];
+    let clients: Vec<_> = (0..50)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                (0..20).filter(|_| client.get("/").text() == "ok").count()
+            })
+        })
+        .collect();
+    let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!((answered, upstream.requests().len()), (1000, 1000));
+    server.shut_down().unwrap();
+}
