@@ -25,6 +25,7 @@ pub(crate) struct Data<S> {
     /// By [`Export`]; empty while the start section runs.
     callees: Box<[Option<Callee>]>,
     pub(crate) exports: Arc<Exports>,
+    fuel: bool,
     limiter: Limiter,
 }
 
@@ -56,6 +57,7 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
             memory: None,
             callees: Box::default(),
             exports: linked.exports.clone(),
+            fuel: linked.exports.fuel,
             limiter: Limiter(*limits),
         };
         let mut store = Store::new(&linked.exports.running.engine, data);
@@ -96,7 +98,7 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
     fn spend(&mut self, budget: Budget) -> Result<(), Stop> {
         let data = self.store.data_mut();
         data.meter = Meter::start(&budget);
-        if data.exports.fuel {
+        if data.fuel {
             self.store.set_fuel(budget.fuel.unwrap_or(u64::MAX)).map_err(stop)?;
         } else if budget.fuel.is_some() {
             return Err(no_fuel());
