@@ -200,3 +200,63 @@ pub(crate) fn config() -> Config {
         .wasm_wide_arithmetic(false);
     config
 }
+
+#[cfg(test)]
+mod tests {
+    use chassis_engine_api::FrontLimits;
+
+    use super::*;
+
+    fn engine() -> WasmiEngine {
+        WasmiEngine::new(Profile::Deadline).unwrap()
+    }
+
+    #[test]
+    fn wasmi_itself_accepts_webassembly_2_and_nothing_later() {
+        let engine = wasmi::Engine::new(&config());
+        let valid = |wat: &str| Module::validate(&engine, &wat::parse_str(wat).unwrap()).is_ok();
+        for wat in [
+            "(module (func (result i32 i64) (i32.const 0) (i64.const 1)))",
+            "(module (func (param f32) (result i32) (i32.trunc_sat_f32_s (local.get 0))))",
+            "(module (func (result i32) (i32.extend8_s (i32.const 200))))",
+            "(module (memory 1) (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0))))",
+            "(module (table 1 externref) (func (result externref) (table.get (i32.const 0))))",
+            "(module (func (result v128) (i8x16.swizzle (v128.const i64x2 1 2) (v128.const i64x2 1 2))))",
+            "(module (global (export \"g\") (mut i32) (i32.const 0)))",
+        ] {
+            assert!(valid(wat), "{wat}");
+        }
+        for wat in [
+            "(module (memory i64 1))",
+            "(module (memory 1 1 shared))",
+            "(module (memory 1) (memory 1))",
+            "(module (memory 1 (pagesize 1)))",
+            "(module (func $f (return_call $f)))",
+            "(module (global i32 (i32.add (i32.const 1) (i32.const 2))))",
+            "(module (func (param v128) (result v128) (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))",
+            "(module (func (param i64) (result i64 i64) (i64.mul_wide_s (local.get 0) (local.get 0))))",
+            "(module (tag))",
+            "(module (type (struct)))",
+        ] {
+            assert!(!valid(wat), "{wat}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_translated_is_refused_when_it_is_loaded() {
+        // More values on the stack at once than wasmi can count.
+        let many = "(call $f)".repeat(70_000) + &"drop ".repeat(70_000);
+        let wat = format!("(module (func $f (result i32) (i32.const 1)) (func {many}))");
+        let module = CheckedModule::new(wat::parse_str(wat).unwrap(), &FrontLimits::default()).unwrap();
+        let error = engine().compile(&module).unwrap_err();
+        assert!(matches!(error, EngineError::Compile { engine: "wasmi", .. }), "{error}");
+    }
+
+    #[test]
+    fn there_is_no_code_to_save() {
+        let module = CheckedModule::new(b"\0asm\x01\0\0\0".as_slice(), &FrontLimits::default()).unwrap();
+        let compiled = engine().compile(&module).unwrap();
+        assert_eq!(engine().save(&compiled).unwrap(), None);
+        assert_eq!(engine().capabilities().aot.reason(), Some(NO_CODE));
+    }
+}

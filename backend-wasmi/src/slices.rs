@@ -10,7 +10,7 @@ use wasmi::{AsContextMut, Error, ResumableCall, StoreContextMut, TypedResumableC
 use crate::instance::Data;
 use crate::stop;
 
-/// Fuel units that a guest gets at a time: some 20 microseconds of work, so that going in and out costs less than one
+/// Fuel units that a guest gets at a time: some ten microseconds of work, so that going in and out costs about one
 /// percent. The slowest code there is (calls of functions with thousands of locals, which are cleared at each call)
 /// takes some milliseconds for it.
 const SLICE: u64 = 16_384;
