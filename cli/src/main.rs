@@ -1,3 +1,101 @@
-//! cli
+//! The command-line tool of Chassis: runs, inspects and serves Proxy-Wasm plugins.
+//!
+//! Results go to the standard output, everything else to the standard error. What a command can do is in the libraries;
+//! here are its options, its output and its exit code.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
-fn main() {}
+mod choice;
+mod compile;
+mod completions;
+mod engines;
+mod exit;
+mod inspect;
+mod run;
+mod style;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::{Ended, Exit};
+use crate::style::Color;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  success
+  1  the check ran and the answer is no (run: the engines do not agree)
+  2  the command line is wrong
+  3  the plugin failed: trap, deadline, exit, refused start, endless pause
+  4  a module or a configuration cannot be read or is not valid
+  5  the engine was not compiled in";
+
+const EXAMPLES: &str = "\
+Examples:
+  chassis run plugin.wasm --request 'GET /hello' -H 'token: 32323'
+  chassis run plugin.wat --engine all --body @request.json --config @plugin.json
+  chassis inspect plugin.wasm
+  chassis engines
+  chassis completions bash > chassis.bash";
+
+/// A Proxy-Wasm host whose engine can be swapped.
+#[derive(Parser)]
+#[command(name = "chassis", version, max_term_width = 100)]
+#[command(after_help = EXIT_CODES, after_long_help = long_help())]
+struct Cli {
+    /// Colours in the output.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    color: Color,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(Box<run::Args>),
+    Inspect(inspect::Args),
+    Engines(engines::Args),
+    Completions(completions::Args),
+    #[command(hide = true)]
+    Compile(compile::Args),
+}
+
+fn long_help() -> String {
+    format!("{EXAMPLES}\n\n{EXIT_CODES}")
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.color.apply();
+    let ended = match cli.command {
+        Command::Run(args) => run::execute(&args),
+        Command::Inspect(args) => inspect::execute(&args),
+        Command::Engines(args) => engines::execute(&args),
+        Command::Completions(args) => completions::execute(&args),
+        Command::Compile(args) => return ExitCode::from(compile::execute(&args)),
+    };
+    code(ended).into()
+}
+
+fn code(ended: Ended) -> Exit {
+    let failure = match ended {
+        Ok(exit) => return exit,
+        // Whoever reads the output has seen enough.
+        Err(failure) if failure.is_broken_pipe() => return Exit::Success,
+        Err(failure) => failure,
+    };
+    // There is nothing left to be done about a standard error that is closed.
+    let _ = style::print_error(&format!("{:#}", failure.error));
+    failure.exit
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,79 @@
+//! Exit codes, which are a contract.
+
+use std::io;
+use std::process::ExitCode;
+
+use chassis_engines::OpenError;
+
+/// How the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Done.
+    Success = 0,
+    /// The check ran and the answer is no.
+    No = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The plugin failed.
+    PluginFailed = 3,
+    /// A module or a configuration cannot be read, or is not valid.
+    Invalid = 4,
+    /// The engine was not compiled in.
+    NoEngine = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// How a command ended.
+pub(crate) type Ended = Result<Exit, Failure>;
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    pub(crate) error: anyhow::Error,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Failure { exit, error: error.into() }
+    }
+
+    /// Whether it is only that nobody reads the output any more.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        self.error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match &error {
+            OpenError::Unknown { .. } => Exit::Usage,
+            _ => Exit::NoEngine,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+/// Output that could not be written.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::new(Exit::Usage, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_engine_that_is_not_here_has_its_own_code() {
+        assert_eq!(Failure::from(OpenError::NotCompiledIn { name: "wasmi" }).exit, Exit::NoEngine);
+        assert_eq!(Failure::from(OpenError::Unknown { name: "v9".to_owned() }).exit, Exit::Usage);
+    }
+}

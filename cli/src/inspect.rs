@@ -1,0 +1,5 @@
+#[derive(clap::Args)]
+pub(crate) struct Args {}
+pub(crate) fn execute(_: &Args) -> crate::exit::Ended {
+    Ok(crate::exit::Exit::Success)
+}

@@ -1,0 +1,410 @@
+//! Drives requests through one plugin, without sockets and without waiting.
+//!
+//! The request goes in piece by piece; what the plugin lets pass is taken at once, as a proxy would. The upstream is
+//! asked when the whole request has passed. While the plugin holds something back, its timer goes off at once, as the
+//! time is put forward.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis_abi::{Direction, HeaderList};
+use chassis_host::{Link, Plugin, PluginId, Preparer, StartError, StreamKey, Worker};
+
+use super::record::{Entry, Recorder, START_SECTION};
+use super::services::{Clock, RunServices, Silent};
+
+/// A request or a response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Message {
+    /// Pseudo-headers first.
+    pub(crate) headers: HeaderList,
+    /// `None` if the message ends with its headers.
+    pub(crate) body: Option<Bytes>,
+    pub(crate) trailers: Option<HeaderList>,
+}
+
+/// What answers requests that pass.
+pub(crate) trait Upstream {
+    /// Answers a request, or fails as a gateway would see it.
+    fn answer(&mut self, request: &Message) -> Result<Message, UpstreamFailure>;
+}
+
+/// An upstream that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UpstreamFailure {
+    /// 502 or 504.
+    pub(crate) status: u16,
+    pub(crate) message: String,
+}
+
+/// How requests are driven.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Into pieces of how many bytes a body is cut.
+    pub(crate) chunk: usize,
+    /// How often the timer goes off during a request; `None` is as often as it takes to go on.
+    pub(crate) ticks: Option<u32>,
+    /// For how long something may be held back, in the guest's time.
+    pub(crate) pause_limit: Duration,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The upstream's response passed.
+    Response,
+    /// The plugin answered.
+    LocalResponse,
+    /// The guest was stopped.
+    Crash,
+    /// The plugin could not be loaded or started.
+    LoadError,
+    /// The plugin held it back for too long.
+    Paused,
+    /// The client gets no further answer.
+    Reset,
+}
+
+/// Why a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Error {
+    pub(crate) kind: &'static str,
+    pub(crate) callback: String,
+    pub(crate) message: String,
+    pub(crate) backtrace: Vec<String>,
+}
+
+/// A request that was driven to its end.
+#[derive(Debug)]
+pub(crate) struct Trip {
+    pub(crate) outcome: Outcome,
+    pub(crate) error: Option<Error>,
+    /// What reached the upstream: only a whole request does.
+    pub(crate) upstream_request: Option<Message>,
+    /// What the upstream answered, before the plugin saw it.
+    pub(crate) upstream_response: Option<Message>,
+    pub(crate) upstream_failure: Option<UpstreamFailure>,
+    /// What the client got.
+    pub(crate) response: Option<Message>,
+    pub(crate) entries: Vec<Entry>,
+    /// How many entries came before the upstream was asked.
+    pub(crate) before_upstream: usize,
+    /// How many entries came before the client had its answer.
+    pub(crate) before_answer: usize,
+}
+
+impl Trip {
+    /// One that ended before it began.
+    pub(crate) fn not_loaded(error: Error, entries: Vec<Entry>) -> Self {
+        Trip {
+            outcome: Outcome::LoadError,
+            error: Some(error),
+            upstream_request: None,
+            upstream_response: None,
+            upstream_failure: None,
+            response: None,
+            before_upstream: entries.len(),
+            before_answer: entries.len(),
+            entries,
+        }
+    }
+}
+
+/// A started plugin.
+pub(crate) struct Driver {
+    worker: Worker,
+    plugin: PluginId,
+    recorder: Recorder,
+    clock: Clock,
+    settings: Settings,
+}
+
+/// For how long starting another VM is waited for, beyond all deadlines.
+const PREPARED: Duration = Duration::from_secs(60);
+
+impl Driver {
+    /// Starts a plugin with its configuration. What the guest did is in the recorder, which `services` share.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub(crate) fn start(
+        plugin: Arc<Plugin>,
+        configuration: Bytes,
+        services: RunServices,
+        recorder: Recorder,
+        preparer: Preparer,
+        settings: Settings,
+    ) -> Result<Self, StartError> {
+        let clock = services.clock.clone();
+        let mut worker = Worker::new(Box::new(services), Arc::new(Silent), preparer);
+        worker.set_observer(Some(Box::new(recorder.clone())));
+        let plugin = worker.add_plugin(plugin, vec![configuration])?;
+        Ok(Driver { worker, plugin, recorder, clock, settings })
+    }
+
+    /// Drives one request to its end.
+    pub(crate) fn request(&mut self, request: &Message, upstream: &mut dyn Upstream) -> Trip {
+        // After a crash there may be no VM yet.
+        self.worker.wait_prepared(PREPARED);
+        let links: Arc<[Link]> = [Link { plugin: self.plugin, configuration: 0 }].into();
+        let key = self.worker.open(links, request.headers.clone(), attributes());
+        let mut stream =
+            Stream { key, ticks: self.settings.ticks, sent: Taken::default(), got: Taken::default(), paused: false };
+        self.feed(&mut stream, Direction::Request, request);
+        let passed = self.wait(&mut stream, Direction::Request);
+        let before_upstream = self.recorder.len();
+        let (mut upstream_response, mut upstream_failure) = (None, None);
+        if passed {
+            let asked = stream.sent.message();
+            match upstream.answer(&asked) {
+                Ok(response) => {
+                    self.feed(&mut stream, Direction::Response, &response);
+                    upstream_response = Some(response);
+                }
+                Err(failure) => {
+                    let body = if failure.status == 504 { "Gateway Timeout\n" } else { "Bad Gateway\n" };
+                    self.worker.answer(key, failure.status, Bytes::from(body));
+                    upstream_failure = Some(failure);
+                }
+            }
+        }
+        self.wait(&mut stream, Direction::Response);
+        self.remaining_ticks(&mut stream);
+        let before_answer = self.recorder.len();
+        let progress = self.worker.progress(key).unwrap_or_default();
+        let crash = self.worker.crash(key).map(|crash| Error {
+            kind: crash.kind,
+            callback: crash.callback.to_owned(),
+            message: crash.message.clone(),
+            backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
+        });
+        self.worker.close(key);
+
+        let entries = self.recorder.take();
+        let error = crash.or_else(|| entries.iter().find_map(stopped));
+        let outcome = match () {
+            () if error.is_some() => Outcome::Crash,
+            () if stream.paused => Outcome::Paused,
+            () if progress.reset => Outcome::Reset,
+            () if progress.answered && upstream_failure.is_none() => Outcome::LocalResponse,
+            () => Outcome::Response,
+        };
+        Trip {
+            outcome,
+            error,
+            upstream_request: passed.then(|| stream.sent.message()),
+            upstream_response,
+            upstream_failure,
+            response: stream.got.headers.is_some().then(|| stream.got.message()),
+            before_upstream: before_upstream.min(entries.len()),
+            before_answer: before_answer.min(entries.len()),
+            entries,
+        }
+    }
+
+    /// Hands a message in, piece by piece, for as long as anybody wants it.
+    fn feed(&mut self, stream: &mut Stream, direction: Direction, message: &Message) {
+        let ends = message.body.is_none() && message.trailers.is_none();
+        match direction {
+            Direction::Request => self.worker.request_headers(stream.key, ends),
+            Direction::Response => self.worker.response_headers(stream.key, message.headers.clone(), ends),
+        }
+        self.take(stream);
+        let body = message.body.clone().unwrap_or_default();
+        let mut pieces = cut(&body, self.settings.chunk);
+        if message.body.is_some() && pieces.is_empty() && message.trailers.is_none() {
+            pieces.push(Bytes::new());
+        }
+        let last = pieces.len();
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let end = index + 1 == last && message.trailers.is_none();
+            match direction {
+                Direction::Request => self.worker.request_body(stream.key, piece, end),
+                Direction::Response => self.worker.response_body(stream.key, piece, end),
+            }
+            self.take(stream);
+        }
+        if let Some(trailers) = message.trailers.clone() {
+            match direction {
+                Direction::Request => self.worker.request_trailers(stream.key, trailers),
+                Direction::Response => self.worker.response_trailers(stream.key, trailers),
+            }
+            self.take(stream);
+        }
+    }
+
+    /// Waits until a direction has passed the plugin. For the request the answer is whether it did: not if it was
+    /// answered, reset or held back for too long.
+    fn wait(&mut self, stream: &mut Stream, direction: Direction) -> bool {
+        let until = self.clock.now() + self.settings.pause_limit;
+        loop {
+            self.take(stream);
+            let Some(progress) = self.worker.progress(stream.key) else { return false };
+            if progress.reset || (progress.answered && direction == Direction::Request) {
+                return false;
+            }
+            if stream.taken(direction).ended {
+                return true;
+            }
+            if progress.waits_for_vm {
+                self.worker.wait_prepared(PREPARED);
+                continue;
+            }
+            let due = self.worker.next_timer().is_some_and(|due| due <= until);
+            if !due || !self.tick(stream) {
+                stream.paused = true;
+                self.worker.answer(stream.key, 503, Bytes::from_static(b"Service Unavailable\n"));
+                self.take(stream);
+                return false;
+            }
+        }
+    }
+
+    /// Lets the timer go off, if there is one and it may.
+    fn tick(&mut self, stream: &mut Stream) -> bool {
+        let Some(due) = self.worker.next_timer().filter(|_| stream.ticks != Some(0)) else { return false };
+        if let Some(ticks) = &mut stream.ticks {
+            *ticks -= 1;
+        }
+        // Each tick takes some time, so that a timer that is always due does not go off for ever.
+        let ahead = due.saturating_duration_since(self.clock.now());
+        self.clock.advance(ahead.max(Duration::from_millis(1)));
+        self.worker.run_timers(self.clock.now());
+        true
+    }
+
+    fn remaining_ticks(&mut self, stream: &mut Stream) {
+        while stream.ticks.is_some() && self.tick(stream) {
+            self.take(stream);
+        }
+    }
+
+    /// Takes what has passed.
+    fn take(&mut self, stream: &mut Stream) {
+        for direction in [Direction::Request, Direction::Response] {
+            let Some(progress) = self.worker.progress(stream.key) else { return };
+            if direction == Direction::Request && progress.answered {
+                continue;
+            }
+            let passed = match direction {
+                Direction::Request => progress.request,
+                Direction::Response => progress.response,
+            };
+            let key = stream.key;
+            let taken = stream.taken(direction);
+            if passed.headers && taken.headers.is_none() {
+                taken.headers = Some(self.worker.take_headers(key, direction));
+            }
+            if !passed.headers {
+                continue;
+            }
+            while let Some(piece) = self.worker.take_body(key, direction) {
+                taken.body.extend_from_slice(&piece);
+            }
+            if passed.trailers && taken.trailers.is_none() {
+                taken.trailers = Some(self.worker.take_trailers(key, direction));
+            }
+            taken.ended |= passed.ended || passed.trailers;
+        }
+    }
+}
+
+/// A stream under way.
+struct Stream {
+    key: StreamKey,
+    ticks: Option<u32>,
+    sent: Taken,
+    got: Taken,
+    paused: bool,
+}
+
+impl Stream {
+    fn taken(&mut self, direction: Direction) -> &mut Taken {
+        match direction {
+            Direction::Request => &mut self.sent,
+            Direction::Response => &mut self.got,
+        }
+    }
+}
+
+/// What passed of one direction.
+#[derive(Default)]
+struct Taken {
+    headers: Option<HeaderList>,
+    body: Vec<u8>,
+    trailers: Option<HeaderList>,
+    ended: bool,
+}
+
+impl Taken {
+    fn message(&self) -> Message {
+        Message {
+            headers: self.headers.clone().unwrap_or_default(),
+            body: Some(Bytes::copy_from_slice(&self.body)).filter(|body| !body.is_empty()),
+            trailers: self.trailers.clone(),
+        }
+    }
+}
+
+/// Why an entry was stopped, where no stream says so.
+fn stopped(entry: &Entry) -> Option<Error> {
+    let stopped = entry.stopped.as_ref()?;
+    Some(Error {
+        kind: stopped.kind,
+        callback: entry.name().to_owned(),
+        message: stopped.message.clone(),
+        backtrace: Vec::new(),
+    })
+}
+
+/// Why a plugin did not start.
+pub(crate) fn start_error(plugin: &Plugin, error: &StartError) -> Error {
+    let crash = chassis_host::Crash::starting(plugin.name(), error);
+    let limits = &plugin.spec().limits;
+    let needs = plugin.module().info().memories.iter().map(|memory| memory.minimum_pages.saturating_mul(64 << 10));
+    let too_large = crash.callback == START_SECTION && needs.sum::<u64>() > limits.memory_bytes;
+    let callback = match error {
+        StartError::VmStartRefused => chassis_abi::Callback::VmStart.name(),
+        StartError::ConfigurationRefused => chassis_abi::Callback::Configure.name(),
+        _ => crash.callback,
+    };
+    Error {
+        kind: if too_large { "memory" } else { crash.kind },
+        callback: callback.to_owned(),
+        message: crash.message,
+        backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn cut(body: &Bytes, size: usize) -> Vec<Bytes> {
+    let size = size.max(1);
+    (0..body.len()).step_by(size).map(|start| body.slice(start..body.len().min(start + size))).collect()
+}
+
+/// What a gateway would know of the connection.
+fn attributes() -> [(&'static str, Bytes); 5] {
+    let port = |port: u64| Bytes::copy_from_slice(&port.to_le_bytes());
+    [
+        ("request.protocol", Bytes::from_static(b"HTTP/1.1")),
+        ("source.address", Bytes::from_static(b"127.0.0.1:40000")),
+        ("source.port", port(40_000)),
+        ("destination.address", Bytes::from_static(b"127.0.0.1:80")),
+        ("destination.port", port(80)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_cut_into_pieces_that_make_it_up() {
+        let body = Bytes::from_static(b"abcdefg");
+        let pieces = cut(&body, 3);
+        assert_eq!(pieces, ["abc", "def", "g"]);
+        assert_eq!(cut(&body, 7), ["abcdefg"]);
+        assert_eq!(cut(&body, usize::MAX / 2), ["abcdefg"]);
+        assert!(cut(&Bytes::new(), 3).is_empty());
+    }
+}

@@ -1,0 +1,372 @@
+//! `chassis run`: requests through one plugin, without a server.
+
+mod compare;
+mod driver;
+mod input;
+mod record;
+mod report;
+mod services;
+mod timeline;
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis_abi::{Identity, LogLevel};
+use chassis_engine_api::compile::CompilePolicy;
+use chassis_host::{FailPolicy, HostServices, Plugin, PluginLimits, PluginSpec, Preparer, StartError};
+use clap::ValueEnum;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+use self::driver::{Driver, Error, Message, Outcome, Settings, Trip, Upstream};
+use self::record::Recorder;
+use self::report::{Report, Run, SCHEMA};
+use self::services::{Clock, RunServices, Silent};
+use crate::choice::{self, Compile, Engine};
+use crate::exit::{Ended, Exit, Failure};
+use crate::style;
+use crate::values::{self, Content, Field, Property};
+
+const LONG: &str = "\
+Run one request through one plugin, without a server.
+
+The request passes the plugin, goes to the upstream (a scripted one, unless --upstream names a real one), and the \
+response comes back through the plugin. What is printed is a timeline: each callback with the host calls and log lines \
+in it, what changed, and the result. A plugin that holds the request back is not waited for: the time is put forward \
+to its next tick, until it lets the request go on or the pause limit is reached.";
+
+const AFTER: &str = "\
+Examples:
+  chassis run prime-auth.wasm -H 'token: 32323'
+  chassis run filter.wat --request 'POST /a?b=c' -H 'content-type: text/plain' --body hello --chunk 2
+  chassis run filter.wasm --config @filter.json --upstream-status 404 --upstream-body gone
+  chassis run filter.wasm --engine all --repeat 3 --json
+
+JSON:
+  --json prints { \"schema\": \"chassis/run/v1\", \"runs\": [...] }, one element per engine and repetition. In names and
+  values of headers, `\\xNN` is a byte of what is not UTF-8, and `\\\\` is a backslash. A body that is not UTF-8 has
+  `body_base64` beside `body`; `trailers` are there if there were any. `upstream_request` is what reached the upstream
+  in whole, else null. A callback whose host calls were too many to keep says by `omitted` how many are missing.
+
+Exit codes:
+  0  every run ended with a response, the upstream's or the plugin's, or was reset by the plugin
+  1  the engines do not agree
+  2  the command line is wrong
+  3  the plugin failed: trap, deadline, exit, refused start, or a pause beyond its limit
+  4  the module, or a file with a body or a configuration, cannot be read or is not valid, or the plugin refused its
+     configuration
+  5  the engine was not compiled in";
+
+/// Run one request through one plugin, without a server.
+#[derive(clap::Args)]
+#[command(long_about = LONG, after_long_help = AFTER)]
+pub(crate) struct Args {
+    /// The plugin, `.wasm` or `.wat`.
+    plugin: PathBuf,
+
+    /// Engines to run it on, one after the other: names with commas between them, or `all`.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Engine")]
+    engine: Vec<String>,
+    /// Where the module is compiled; engines that do not compile have no part in this.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Compile::Child, help_heading = "Engine")]
+    compile: Compile,
+
+    /// The request line.
+    #[arg(long, value_name = "'METHOD PATH'", default_value = "GET /", help_heading = "Request")]
+    request: String,
+    /// A request header; may be repeated. `:authority: localhost` and `:scheme: http` are there unless given.
+    #[arg(short = 'H', long, value_name = "'NAME: VALUE'", value_parser = field(), help_heading = "Request")]
+    header: Vec<Field>,
+    /// The request body: a text, or a file as @FILE.
+    #[arg(long, value_name = "TEXT|@FILE", value_parser = content(), help_heading = "Request")]
+    body: Option<Content>,
+    /// A request trailer; may be repeated.
+    #[arg(long, value_name = "'NAME: VALUE'", value_parser = field(), help_heading = "Request")]
+    trailer: Vec<Field>,
+    /// Cut bodies, of requests and responses, into pieces of this size.
+    #[arg(long, value_name = "BYTES", value_parser = chunk, help_heading = "Request")]
+    chunk: Option<u64>,
+    /// How many requests to make, one after the other in the same VM.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(help_heading = "Request")]
+    repeat: u32,
+
+    /// The status of the upstream's response.
+    #[arg(long, value_name = "STATUS", default_value_t = 200, help_heading = "Upstream")]
+    upstream_status: u16,
+    /// A header of the upstream's response; may be repeated.
+    #[arg(long, value_name = "'NAME: VALUE'", value_parser = field(), help_heading = "Upstream")]
+    upstream_header: Vec<Field>,
+    /// The body of the upstream's response: a text, or a file as @FILE.
+    #[arg(long, value_name = "TEXT|@FILE", value_parser = content(), help_heading = "Upstream")]
+    upstream_body: Option<Content>,
+    /// A trailer of the upstream's response; may be repeated.
+    #[arg(long, value_name = "'NAME: VALUE'", value_parser = field(), help_heading = "Upstream")]
+    upstream_trailer: Vec<Field>,
+
+    /// The plugin's configuration: a text, or a file as @FILE.
+    #[arg(long, value_name = "TEXT|@FILE", value_parser = content(), help_heading = "Plugin")]
+    config: Option<Content>,
+    /// The VM's configuration: a text, or a file as @FILE.
+    #[arg(long, value_name = "TEXT|@FILE", value_parser = content(), help_heading = "Plugin")]
+    vm_config: Option<Content>,
+    /// A property, its path with dots; may be repeated.
+    #[arg(long, value_name = "PATH=VALUE", value_parser = property(), help_heading = "Plugin")]
+    property: Vec<Property>,
+    /// How often the plugin's timer goes off during each request: while it is held back, the rest at its end. Unless
+    /// given, only while it is held back, as often as it takes.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=100_000), help_heading = "Plugin")]
+    ticks: Option<u32>,
+    /// Log lines below this level are dropped.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Trace, help_heading = "Plugin")]
+    log_level: Level,
+
+    /// How much memory the plugin may have.
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = memory, help_heading = "Limits")]
+    max_memory: u64,
+    /// How long a callback may run.
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration, help_heading = "Limits")]
+    deadline: Duration,
+    /// How long each step of starting the plugin may run.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = values::duration)]
+    #[arg(help_heading = "Limits")]
+    start_deadline: Duration,
+    /// For how long the plugin may hold a request or a response back, in its own time.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration, help_heading = "Limits")]
+    pause_limit: Duration,
+
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A log level, by the ABI's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+fn field() -> impl TypedValueParser<Value = Field> {
+    OsStringValueParser::new().try_map(|text: OsString| values::field(&text))
+}
+
+fn content() -> impl TypedValueParser<Value = Content> {
+    OsStringValueParser::new().try_map(|text: OsString| values::content(&text))
+}
+
+fn property() -> impl TypedValueParser<Value = Property> {
+    OsStringValueParser::new().try_map(|text: OsString| values::property(&text))
+}
+
+fn chunk(text: &str) -> Result<u64, String> {
+    values::bytes(text).and_then(|size| if size == 0 { Err("must be at least 1".to_owned()) } else { Ok(size) })
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    let size = values::bytes(text)?;
+    if (64 << 10..=4 << 30).contains(&size) { Ok(size) } else { Err("must be 64KiB to 4GiB".to_owned()) }
+}
+
+/// Everything about the runs that does not depend on the engine.
+struct Plan {
+    spec: PluginSpec,
+    policy: CompilePolicy,
+    configuration: Bytes,
+    properties: Arc<HashMap<Vec<u8>, Bytes>>,
+    level: LogLevel,
+    request: Message,
+    settings: Settings,
+    repeat: u32,
+}
+
+pub(crate) fn execute(args: &Args) -> Ended {
+    let plan = plan(args)?;
+    let mut upstream = input::Scripted(input::response(
+        args.upstream_status,
+        &args.upstream_header,
+        args.upstream_body.as_ref(),
+        &args.upstream_trailer,
+    )?);
+    let engines = choice::engines(&args.engine)?;
+    let file = args.plugin.display().to_string();
+    let mut exit = Exit::Success;
+    let mut said = Vec::new();
+    let mut runs: Vec<Vec<Run>> = Vec::new();
+    for engine in &engines {
+        let mut of_engine = Vec::new();
+        let trips = run(engine, &plan, &mut upstream)?;
+        for (index, (trip, code)) in trips.iter().enumerate() {
+            exit = exit.max(*code);
+            of_engine.push(Run::new(engine.name, &file, trip));
+            if let Some(error) = trip.error.as_ref().filter(|error| error.kind == LOAD) {
+                complain(&mut said, &error.message)?;
+            } else if !args.json {
+                style::print(&timeline::timeline(&title(engine, &plan, &file, index), &plan.request, trip))?;
+            }
+        }
+        runs.push(of_engine);
+    }
+    let verdict = verdict(&engines, &runs);
+    if args.json {
+        style::print_json(&Report { schema: SCHEMA, runs: runs.into_iter().flatten().collect() })?;
+    }
+    match verdict {
+        Some(Err(difference)) => {
+            style::print_error(&format!("the engines do not agree: {difference}"))?;
+            Ok(exit.max(Exit::No))
+        }
+        Some(Ok(agree)) if !args.json && said.is_empty() => {
+            style::print(&agree)?;
+            Ok(exit)
+        }
+        _ => Ok(exit),
+    }
+}
+
+/// The kind of an error that is the module's.
+const LOAD: &str = "load";
+
+fn plan(args: &Args) -> Result<Plan, Failure> {
+    let name = args.plugin.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let vm_configuration = input::configuration(args.vm_config.as_ref())?;
+    let limits = PluginLimits {
+        deadline: args.deadline,
+        start_deadline: args.start_deadline,
+        memory_bytes: args.max_memory,
+        pause: args.pause_limit,
+        ..PluginLimits::default()
+    };
+    let properties =
+        args.property.iter().map(|property| (property.path.clone(), Bytes::from(property.value.clone()))).collect();
+    Ok(Plan {
+        spec: PluginSpec {
+            identity: Identity { name, vm_configuration, ..Identity::default() },
+            file: args.plugin.clone(),
+            limits,
+            fail_policy: FailPolicy::Closed,
+        },
+        policy: args.compile.policy()?,
+        configuration: input::configuration(args.config.as_ref())?,
+        properties: Arc::new(properties),
+        level: args.log_level.into(),
+        request: input::request(&args.request, &args.header, args.body.as_ref(), &args.trailer)?,
+        settings: Settings {
+            chunk: args.chunk.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+            ticks: args.ticks,
+            pause_limit: args.pause_limit,
+        },
+        repeat: args.repeat,
+    })
+}
+
+/// All repetitions on one engine, each with the exit code that it stands for.
+fn run(engine: &Engine, plan: &Plan, upstream: &mut dyn Upstream) -> Result<Vec<(Trip, Exit)>, Failure> {
+    let plugin = match Plugin::load(plan.spec.clone(), &*engine.engine, &plan.policy) {
+        Ok(plugin) => plugin,
+        Err(error) => {
+            let error =
+                Error { kind: LOAD, callback: String::new(), message: error.to_string(), backtrace: Vec::new() };
+            return Ok(vec![(Trip::not_loaded(error, Vec::new()), Exit::Invalid)]);
+        }
+    };
+    let recorder = Recorder::default();
+    let clock = Clock::default();
+    let services = plan.services(Some(recorder.clone()), &clock);
+    let spares = {
+        let (level, properties, clock) = (plan.level, plan.properties.clone(), clock.clone());
+        Arc::new(move || {
+            let clock = clock.clone();
+            Box::new(self::services(None, clock, level, properties.clone())) as Box<dyn chassis_abi::Services>
+        })
+    };
+    let preparer = Preparer::new(spares).map_err(|error| Failure::new(Exit::Invalid, error))?;
+    let settings = plan.settings.clone();
+    let configuration = plan.configuration.clone();
+    let mut driver = match Driver::start(plugin.clone(), configuration, services, recorder.clone(), preparer, settings)
+    {
+        Ok(driver) => driver,
+        Err(error) => {
+            let exit = match error {
+                StartError::ConfigurationRefused => Exit::Invalid,
+                _ => Exit::PluginFailed,
+            };
+            let trip = Trip::not_loaded(driver::start_error(&plugin, &error), recorder.take());
+            return Ok(vec![(trip, exit)]);
+        }
+    };
+    let mut trips = Vec::new();
+    for _ in 0..plan.repeat {
+        let trip = driver.request(&plan.request, upstream);
+        let exit = match trip.outcome {
+            Outcome::Response | Outcome::LocalResponse | Outcome::Reset => Exit::Success,
+            Outcome::Crash | Outcome::Paused | Outcome::LoadError => Exit::PluginFailed,
+        };
+        trips.push((trip, exit));
+    }
+    Ok(trips)
+}
+
+impl Plan {
+    fn services(&self, recorder: Option<Recorder>, clock: &Clock) -> RunServices {
+        services(recorder, clock.clone(), self.level, self.properties.clone())
+    }
+}
+
+fn services(
+    recorder: Option<Recorder>,
+    clock: Clock,
+    level: LogLevel,
+    properties: Arc<HashMap<Vec<u8>, Bytes>>,
+) -> RunServices {
+    let system = HostServices::new(Arc::new(Silent), level);
+    RunServices { system, recorder, clock, level, properties }
+}
+
+fn title(engine: &Engine, plan: &Plan, file: &str, index: usize) -> String {
+    let version = engine.engine.capabilities().version;
+    let which = if plan.repeat > 1 { format!(", request {} of {}", index + 1, plan.repeat) } else { String::new() };
+    format!("{file} on {} {version}{which}", engine.name)
+}
+
+/// Prints an error once, even if it is the same on several engines.
+fn complain(said: &mut Vec<String>, message: &str) -> Result<(), Failure> {
+    if !said.iter().any(|known| known == message) {
+        style::print_error(message)?;
+        said.push(message.to_owned());
+    }
+    Ok(())
+}
+
+/// Whether the engines agree, if there are several.
+fn verdict(engines: &[Engine], runs: &[Vec<Run>]) -> Option<Result<String, String>> {
+    let (first, others) = runs.split_first()?;
+    let reference = engines.first()?.name;
+    for (engine, other) in engines.iter().skip(1).zip(others) {
+        if let Some(difference) = compare::difference(first, other) {
+            return Some(Err(format!("{reference} against {}: {difference}", engine.name)));
+        }
+    }
+    let names: Vec<&str> = engines.iter().map(|engine| engine.name).collect();
+    (names.len() > 1).then(|| Ok(format!("{} agree in everything but time\n", names.join(" and "))))
+}
+
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => LogLevel::Trace,
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+            Level::Critical => LogLevel::Critical,
+        }
+    }
+}
