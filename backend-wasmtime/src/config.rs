@@ -78,6 +78,7 @@ fn features(config: &mut Config) {
         .shared_memory(false);
 }
 
+/// Memories of the pool may grow to 4 GiB, as Wasmtime has it by itself, so that any limit on memory holds exactly.
 fn pool(instances: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(instances)
@@ -87,7 +88,6 @@ fn pool(instances: u32) -> PoolingAllocationConfig {
         .max_memories_per_module(1)
         .max_core_instance_size(INSTANCE_BYTES)
         .table_elements(POOLED_TABLE_ELEMENTS)
-        .max_memory_size(1 << 32)
         .linear_memory_keep_resident(KEPT_RESIDENT)
         .max_unused_warm_slots(KEPT_INSTANCES);
     pool

@@ -7,6 +7,7 @@
 //! How the promises of [`chassis_engine_api`] are met:
 //!
 //! - **Deadline**: epochs, which the process clock advances each tick; each host call looks at the clock as well.
+//!   One bulk instruction is not interrupted: filling a whole memory of 64 MiB takes some 10 ms.
 //! - **Fuel**: Wasmtime's own, in [`Profile::Fuel`](chassis_engine_api::Profile::Fuel) only, as counting costs speed.
 //! - **Memory and tables**: a limiter per instance.
 //! - **Depth**: guest frames, those of host functions between them included, get 512 KiB of the calling thread's

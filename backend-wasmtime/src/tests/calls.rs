@@ -188,3 +188,16 @@ fn simd_works_and_gives_the_same_as_scalar_code() {
     );
     assert_eq!(call(&mut instance, RUN_I32).unwrap(), 15);
 }
+
+#[test]
+fn references_of_the_host_are_refused_in_words_and_never_panic() {
+    let engine = engine(Profile::Deadline);
+    for wat in ["(module (table 1 externref))", r#"(module (func (export "f") (param externref)))"#] {
+        // Nothing could put one there: no host function takes or returns a reference. Wasmtime has them only together
+        // with a garbage collector, which is not compiled in.
+        if let Ok(module) = CheckedModule::new(wat::parse_str(wat).unwrap(), &FrontLimits::default()) {
+            let error = engine.compile(&module).unwrap_err().to_string();
+            assert!(error.contains("gc types are disallowed"), "{error}");
+        }
+    }
+}
