@@ -7,6 +7,7 @@
 //! The [`native`] engine runs Rust code in place of Wasm.
 //!
 //! This crate knows nothing of Proxy-Wasm, HTTP or any particular engine.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod artefact;
 mod budget;
