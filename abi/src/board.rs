@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use crate::effects::Effect;
+use rustc_hash::FxHashMap;
+
+use crate::effects::{Effect, Subject};
 use crate::exchange::Exchange;
 use crate::observer::Observer;
 use crate::services::Services;
-use crate::slab::Slab;
+use crate::slab::{Key, Slab};
 
 /// The streams of a worker, the effects that wait to be carried out, and the services that answer host calls.
 ///
@@ -21,12 +23,45 @@ pub struct Board {
     pub services: Box<dyn Services>,
     /// What watches callbacks and host calls; off is one branch per host call.
     pub observer: Option<Box<dyn Observer>>,
+    /// Where in `effects` the running entry's effect on a subject is.
+    asked: FxHashMap<Subject, usize>,
 }
 
 impl Board {
     /// A board without streams.
     pub fn new(services: Box<dyn Services>) -> Box<Self> {
-        Box::new(Board { exchanges: Slab::default(), effects: Vec::new(), services, observer: None })
+        Box::new(Board {
+            exchanges: Slab::default(),
+            effects: Vec::new(),
+            services,
+            observer: None,
+            asked: FxHashMap::default(),
+        })
+    }
+
+    /// Begins an entry; gives the number of effects that it must not touch.
+    pub(crate) fn begin_entry(&mut self) -> usize {
+        if !self.asked.is_empty() {
+            self.asked = FxHashMap::default();
+        }
+        self.effects.len()
+    }
+
+    /// Adds an effect. A guest that asks for the same thing many times in one entry has it once: a repeated timer period
+    /// takes the place of the earlier one, anything else that is repeated changes nothing.
+    pub(crate) fn push(&mut self, effect: Effect) {
+        let next = self.effects.len();
+        let place = *self.asked.entry(effect.subject()).or_insert(next);
+        if place == next {
+            self.effects.push(effect);
+        } else if let Effect::TickPeriod { .. } = effect {
+            self.effects[place] = effect;
+        }
+    }
+
+    /// Whether the running entry has asked for a local response to this stream.
+    pub(crate) fn is_being_answered(&self, exchange: Key) -> bool {
+        self.asked.contains_key(&Subject::Response(exchange))
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Bytes in the pieces in which they came, joined only when a guest changes their middle.
+/// Bytes in the pieces in which they came. They are joined when the pieces get so many and small that keeping them apart
+/// would cost more memory than the bytes themselves.
 #[derive(Debug, Clone, Default)]
 pub struct Buffer {
     chunks: VecDeque<Bytes>,
@@ -28,6 +29,7 @@ impl Buffer {
         if !chunk.is_empty() {
             self.len += chunk.len();
             self.chunks.push_back(chunk);
+            self.join_crumbs();
         }
     }
 
@@ -43,6 +45,7 @@ impl Buffer {
         other.len += self.len;
         other.chunks.append(&mut self.chunks);
         self.len = 0;
+        other.join_crumbs();
     }
 
     /// Removes everything.
@@ -104,21 +107,39 @@ impl Buffer {
         tail.move_to(self);
     }
 
+    /// Keeps the first `at` bytes and gives the others. A piece that is cut in two is copied: a few bytes that keep all
+    /// of a large piece in memory would be held for nothing.
     fn split_off(&mut self, at: usize) -> Buffer {
         let mut kept = Buffer::default();
         while kept.len < at {
-            let Some(mut chunk) = self.pop() else { break };
+            let Some(chunk) = self.pop() else { break };
             let wanted = at - kept.len;
-            if chunk.len() > wanted {
-                let rest = chunk.split_off(wanted);
-                self.len += rest.len();
-                self.chunks.push_front(rest);
+            if chunk.len() <= wanted {
+                kept.len += chunk.len();
+                kept.chunks.push_back(chunk);
+                continue;
             }
-            kept.push(chunk);
+            self.len += chunk.len() - wanted;
+            self.chunks.push_front(Bytes::copy_from_slice(&chunk[wanted..]));
+            kept.len = at;
+            kept.chunks.push_back(Bytes::copy_from_slice(&chunk[..wanted]));
         }
         std::mem::replace(self, kept)
     }
+
+    fn join_crumbs(&mut self) {
+        if self.chunks.len() > CRUMBS + self.len / PIECE {
+            let whole = self.to_bytes();
+            self.chunks.clear();
+            self.chunks.push_back(whole);
+        }
+    }
 }
+
+/// Pieces are joined when there are more than one for each of so many bytes, and so many more. Joining then copies at
+/// most [`PIECE`] bytes for each piece that was pushed since.
+const PIECE: usize = 1024;
+const CRUMBS: usize = 16;
 
 impl<T: Into<Bytes>> From<T> for Buffer {
     fn from(bytes: T) -> Self {
@@ -156,6 +177,38 @@ mod tests {
                 prop_assert_eq!(&out, &model[range]);
             }
         }
+    }
+
+    #[test]
+    fn many_small_pieces_do_not_cost_more_than_their_bytes() {
+        let mut buffer = Buffer::default();
+        for i in 0..100_000_u32 {
+            buffer.push(Bytes::copy_from_slice(&i.to_le_bytes()[..1]));
+            assert!(buffer.chunks.len() <= CRUMBS + buffer.len() / PIECE);
+        }
+        assert_eq!(buffer.len(), 100_000);
+        assert_eq!(buffer.to_bytes()[99_999], 99_999_u32.to_le_bytes()[0]);
+        let mut many = Buffer::default();
+        for _ in 0..10 {
+            let mut other = Buffer::default();
+            (0..CRUMBS).for_each(|_| other.push(Bytes::from_static(b"x")));
+            other.move_to(&mut many);
+        }
+        assert!(many.chunks.len() <= CRUMBS);
+        assert_eq!(many.len(), 10 * CRUMBS);
+    }
+
+    #[test]
+    fn what_is_left_of_a_piece_does_not_keep_it_in_memory() {
+        let piece = Bytes::from(vec![7; 1 << 20]);
+        let mut buffer = Buffer::from(piece.clone());
+        buffer.splice(1, 1 << 20, Bytes::new());
+        assert_eq!(buffer.to_bytes(), &[7][..]);
+        drop(buffer.clone());
+        assert!(piece.is_unique());
+        buffer.splice(0, 0, piece);
+        buffer.splice(0, (1 << 20) - 1, Bytes::from_static(b"a"));
+        assert_eq!(buffer.to_bytes(), &b"a\x07\x07"[..]);
     }
 
     #[test]

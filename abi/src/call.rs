@@ -37,6 +37,14 @@ pub(crate) struct Slice {
     pub(crate) len: usize,
 }
 
+impl Slice {
+    /// Its bytes.
+    #[inline]
+    pub(crate) fn of(self, memory: &[u8]) -> &[u8] {
+        memory.get(self.start..self.start + self.len).unwrap_or_default()
+    }
+}
+
 /// A place for a number in the guest's memory that was checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot(usize);
@@ -103,8 +111,15 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
     /// The bytes of a slice, with the state beside them.
     #[inline]
     pub(crate) fn bytes(&mut self, slice: Slice) -> (&[u8], &mut VmState) {
+        let (memory, state) = self.memory();
+        (slice.of(memory), state)
+    }
+
+    /// The whole memory, with the state beside it.
+    #[inline]
+    pub(crate) fn memory(&mut self) -> (&[u8], &mut VmState) {
         let (memory, state) = self.caller.memory();
-        (memory.get(slice.start..slice.start + slice.len).unwrap_or_default(), state)
+        (memory, state)
     }
 
     /// A copy of a slice.

@@ -49,16 +49,38 @@ pub enum Effect {
     },
 }
 
+/// What an effect is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    Response(Key),
+    Continue(Key, usize, Direction),
+    Close(Key),
+    Timer(ContextId),
+    Done(ContextId),
+}
+
+impl Effect {
+    pub(crate) fn subject(&self) -> Subject {
+        match self {
+            Effect::LocalResponse { exchange, .. } => Subject::Response(*exchange),
+            Effect::Continue { exchange, lane, direction } => Subject::Continue(*exchange, *lane, *direction),
+            Effect::Close { exchange } => Subject::Close(*exchange),
+            Effect::TickPeriod { context, .. } => Subject::Timer(*context),
+            Effect::Done { context } => Subject::Done(*context),
+        }
+    }
+}
+
 /// A response that a plugin made (ABI 0.2.1, `proxy_send_local_response`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalResponse {
     /// The status, 200 to 599.
     pub status: u16,
-    /// Why, for logs.
+    /// Why, for logs; at most 1 KiB of any bytes.
     pub details: Bytes,
     /// The headers that the plugin wants, without pseudo-headers and framing.
     pub headers: HeaderList,
-    /// The body.
+    /// The body, within the stream's body limit.
     pub body: Bytes,
     /// The gRPC status, if it is one.
     pub grpc_status: Option<u8>,

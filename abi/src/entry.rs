@@ -1,12 +1,14 @@
 //! Entering a guest: the board goes in, the result and the board come out.
 
+use std::sync::PoisonError;
+
 use chassis_engine_api::{AnyLinked, Budget, Failed, Instance, Limits, Stop};
 use thiserror::Error;
 
 use crate::board::Board;
 use crate::callbacks::{Callback, EXPORT_MALLOC, EXPORT_MEMORY_ALLOCATE};
 use crate::context::ContextId;
-use crate::state::{Identity, Phase, VmState};
+use crate::state::{Identity, Phase, Rescue, VmState};
 use crate::version::AbiVersion;
 
 /// An argument of a callback after its context.
@@ -32,7 +34,7 @@ pub enum EntryError {
 /// Makes an instance with the board lent to it for the module's start section.
 ///
 /// # Errors
-/// [`Stop`]; the board is back in `board` in any case. [`Stop::Host`] if there is no board.
+/// [`Stop`]; the board is back in `board` in any case, a panic included. [`Stop::Host`] if there is no board.
 pub fn begin(
     linked: &dyn AnyLinked<VmState>,
     identity: Identity,
@@ -41,25 +43,36 @@ pub fn begin(
     budget: Budget,
 ) -> Result<Box<dyn Instance<VmState>>, Stop> {
     let lent = board.take().ok_or_else(|| Stop::Host(reentered()))?;
-    let state = VmState::new(identity, lent);
-    let marks = state.board.as_ref().map(|board| board.effects.len());
-    match linked.instantiate(state, limits, budget) {
+    let loan = Loan { board, rescue: Rescue::default() };
+    match linked.instantiate(VmState::rescued(identity, lent, loan.rescue.clone()), limits, budget) {
         Ok(mut instance) => {
-            *board = instance.state().board.take();
             // `proxy_on_memory_allocate` before `malloc` (ABI 0.2.1, "Memory management").
             let allocator = [EXPORT_MEMORY_ALLOCATE, EXPORT_MALLOC].into_iter().find(|export| instance.has(*export));
             let version = AbiVersion::of(linked.module().info());
             let state = instance.state();
+            *loan.board = state.board.take();
+            state.needs_no_rescue();
             state.allocator = allocator;
             state.answers_missing_as_empty = version == Some(AbiVersion::V0_1_0);
             Ok(instance)
         }
         Err(Failed { stop, mut state }) => {
-            *board = state.board.take();
-            if let (Some(board), Some(marks)) = (board.as_mut(), marks) {
-                board.effects.truncate(marks);
-            }
+            *loan.board = state.board.take();
             Err(stop)
+        }
+    }
+}
+
+/// A board that an instance in the making has. Should making it panic, the state leaves the board in `rescue`.
+struct Loan<'a> {
+    board: &'a mut Option<Box<Board>>,
+    rescue: Rescue,
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if self.board.is_none() {
+            *self.board = self.rescue.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
     }
 }
@@ -70,7 +83,8 @@ pub fn begin(
 /// alone. Effects of the call are on the board afterwards, unless it was stopped.
 ///
 /// # Errors
-/// [`EntryError`]; the board is back in `board` in any case.
+/// [`EntryError`]; the board is back in `board` in any case, a panic of a host function included. The effects of a call
+/// that did not return are not on it.
 pub fn enter(
     instance: &mut dyn Instance<VmState>,
     board: &mut Option<Box<Board>>,
@@ -90,9 +104,8 @@ pub fn enter(
         *slot = u64::from(*arg);
     }
 
-    let lent = board.take().ok_or(EntryError::Reentered)?;
-    let marks = lent.effects.len();
-    let mut entered = Entered { instance, board };
+    let mut lent = board.take().ok_or(EntryError::Reentered)?;
+    let mut entered = Entered { instance, board, keep: lent.begin_entry() };
     entered.lend(lent, phase, callback, context);
     if let Some(observer) = entered.observer() {
         let given: Vec<u32> = args.iter().copied().take(sig.params.len().saturating_sub(leading)).collect();
@@ -104,15 +117,12 @@ pub fn enter(
     if let Some(observer) = entered.observer() {
         observer.callback_ends(callback, outcome.as_ref().map(|_| result));
     }
-    drop(entered);
     match outcome {
-        Ok(_) => Ok(Some(result)),
-        Err(stop) => {
-            if let Some(board) = board.as_mut() {
-                board.effects.truncate(marks);
-            }
-            Err(EntryError::Stopped { callback, stop })
+        Ok(_) => {
+            entered.keep = usize::MAX;
+            Ok(Some(result))
         }
+        Err(stop) => Err(EntryError::Stopped { callback, stop }),
     }
 }
 
@@ -131,6 +141,8 @@ fn reentered() -> chassis_engine_api::HostError {
 struct Entered<'a> {
     instance: &'a mut dyn Instance<VmState>,
     board: &'a mut Option<Box<Board>>,
+    /// How many effects stay on the board: those from before, unless the guest returns.
+    keep: usize,
 }
 
 impl Entered<'_> {
@@ -139,7 +151,6 @@ impl Entered<'_> {
         state.board = Some(board);
         state.phase = phase;
         state.callback = Some(callback);
-        state.current = context;
         state.effective = context;
     }
 
@@ -153,5 +164,8 @@ impl Drop for Entered<'_> {
         let state = self.instance.state();
         state.callback = None;
         *self.board = state.board.take();
+        if let Some(board) = self.board {
+            board.effects.truncate(self.keep);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! One request and its response, as the plugins of a chain see them.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
@@ -8,7 +10,7 @@ use crate::context::ContextId;
 use crate::headers::HeaderList;
 
 /// A request with its response. Each plugin of the chain has a [`Lane`]; headers and trailers are shared.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Exchange {
     /// The request.
     pub request: Half,
@@ -20,10 +22,12 @@ pub struct Exchange {
     pub answered: bool,
     /// Whether the response headers have left, so that no local response is possible any more.
     pub response_started: bool,
-    /// What guests set by `proxy_set_property`, by path.
-    pub properties: FxHashMap<Vec<u8>, Bytes>,
+    /// What guests set by `proxy_set_property`.
+    pub properties: Properties,
     /// What the host knows of the stream: attribute values by their dotted Envoy names (`source.address`).
     pub attributes: FxHashMap<&'static str, Bytes>,
+    /// How many bytes of body an edit of a guest may leave in one plugin's hands, in one direction.
+    pub body_limit: usize,
 }
 
 /// The headers and trailers of one direction.
@@ -73,10 +77,18 @@ pub enum Direction {
 }
 
 impl Exchange {
-    /// An exchange of a request with these headers.
+    /// An exchange of a request with these headers, and a body limit of 16 MiB.
     pub fn new(request: HeaderList) -> Self {
-        let request = Half { headers: request, has_headers: true, ..Half::default() };
-        Exchange { request, ..Exchange::default() }
+        Exchange {
+            request: Half { headers: request, has_headers: true, ..Half::default() },
+            response: Half::default(),
+            lanes: Vec::new(),
+            answered: false,
+            response_started: false,
+            properties: Properties::default(),
+            attributes: FxHashMap::default(),
+            body_limit: 16 << 20,
+        }
     }
 
     /// One direction.
@@ -95,5 +107,74 @@ impl Lane {
             Direction::Request => &mut self.request,
             Direction::Response => &mut self.response,
         }
+    }
+}
+
+/// How many properties guests may set on one stream, and how many bytes in all, paths included.
+const MAX_PROPERTIES: usize = 1000;
+const MAX_PROPERTY_BYTES: usize = 1 << 20;
+
+/// What guests set on a stream, by path. Bounded, and hashed with a secret, because guests choose the paths.
+#[derive(Debug, Default)]
+pub struct Properties {
+    values: HashMap<Box<[u8]>, Bytes>,
+    bytes: usize,
+}
+
+impl Properties {
+    /// The value under a path.
+    pub fn get(&self, path: &[u8]) -> Option<&Bytes> {
+        self.values.get(path)
+    }
+
+    /// Whether a value of this size still has room under a path.
+    pub(crate) fn has_room(&self, path: &[u8], size: usize) -> bool {
+        let (count, bytes) = match self.values.get(path) {
+            Some(old) => (self.values.len() - 1, self.bytes - path.len() - old.len()),
+            None => (self.values.len(), self.bytes),
+        };
+        count < MAX_PROPERTIES && bytes + path.len() + size <= MAX_PROPERTY_BYTES
+    }
+
+    /// Sets a value for which there is room.
+    pub(crate) fn set(&mut self, path: &[u8], value: Bytes) {
+        let added = value.len();
+        match self.values.insert(path.into(), value) {
+            Some(old) => self.bytes = self.bytes - old.len() + added,
+            None => self.bytes += path.len() + added,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_counted_as_they_come_and_are_replaced() {
+        let mut properties = Properties::default();
+        for i in 0..MAX_PROPERTIES {
+            assert!(properties.has_room(&i.to_le_bytes(), 1));
+            properties.set(&i.to_le_bytes(), Bytes::from_static(b"v"));
+        }
+        assert_eq!(properties.bytes, MAX_PROPERTIES * 9);
+        assert!(!properties.has_room(b"one more", 0));
+        let path = 7_usize.to_le_bytes();
+        let room = MAX_PROPERTY_BYTES - (MAX_PROPERTIES - 1) * 9 - 8;
+        assert!(properties.has_room(&path, room) && !properties.has_room(&path, room + 1));
+        properties.set(&path, Bytes::from(vec![0; room]));
+        assert_eq!(properties.bytes, MAX_PROPERTY_BYTES);
+        properties.set(&path, Bytes::new());
+        assert_eq!((properties.bytes, properties.len()), ((MAX_PROPERTIES - 1) * 9 + 8, MAX_PROPERTIES));
     }
 }

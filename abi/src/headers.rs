@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::pairs::{self, PairsError};
+use crate::pairs::{self, MAX_MAP_BYTES, MAX_PAIRS, PairsError};
 
 /// Headers or trailers in order, pseudo-headers (`:path`) first. Names are lower-case; look-ups ignore case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub enum InvalidHeader {
     /// The name is empty or has bytes that RFC 9110 does not allow in a token.
     #[error("not a header name")]
     Name,
-    /// The value has a CR, LF or NUL.
+    /// The value has a control character other than a tab, or is not what its pseudo-header may be.
     #[error("not a header value")]
     Value,
     /// The field belongs to the host: framing and hop-by-hop fields (RFC 9110, section 7.6.1).
@@ -27,6 +27,9 @@ pub enum InvalidHeader {
     /// A pseudo-header that is not there, or one that must stay.
     #[error("pseudo-headers can only be replaced")]
     Pseudo,
+    /// The list would grow beyond [`MAX_PAIRS`] or [`MAX_MAP_BYTES`].
+    #[error("the list would have more than {MAX_PAIRS} entries or {MAX_MAP_BYTES} bytes")]
+    TooLarge,
 }
 
 /// Fields that describe the connection to one neighbour. A guest never sees them and may not set them.
@@ -86,6 +89,9 @@ impl HeaderList {
         if is_pseudo(name) {
             return Err(InvalidHeader::Pseudo);
         }
+        if self.len() >= MAX_PAIRS || self.byte_size() + name.len() + value.len() > MAX_MAP_BYTES {
+            return Err(InvalidHeader::TooLarge);
+        }
         let entry = valid(name, value)?;
         self.entries.push(entry);
         Ok(())
@@ -96,14 +102,16 @@ impl HeaderList {
     /// # Errors
     /// [`InvalidHeader`]; the list is unchanged then.
     pub fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
-        let (name, value) = valid(name, value)?;
-        let Some(first) = self.entries.iter().position(|(n, _)| *n == name) else {
-            if is_pseudo(&name) {
-                return Err(InvalidHeader::Pseudo);
-            }
-            self.entries.push((name, value));
-            return Ok(());
+        let Some(first) = self.entries.iter().position(|(n, _)| n.eq_ignore_ascii_case(name)) else {
+            return self.add(name, value);
         };
+        let others = self.entries.iter().filter(|(n, _)| !n.eq_ignore_ascii_case(name));
+        let others: usize = others.map(|(name, value)| name.len() + value.len()).sum();
+        // A list that came too large may be made smaller.
+        if others + name.len() + value.len() > MAX_MAP_BYTES.max(self.byte_size()) {
+            return Err(InvalidHeader::TooLarge);
+        }
+        let (name, value) = valid(name, value)?;
         self.entries[first].1 = value;
         let mut index = 0;
         self.entries.retain(|(n, _)| {
@@ -125,7 +133,8 @@ impl HeaderList {
         Ok(())
     }
 
-    /// Replaces the whole list by one from a guest.
+    /// Replaces the whole list by one from a guest. An entry that is in the list already may come back whatever it is, so
+    /// that a guest can always give back what it read.
     ///
     /// # Errors
     /// [`InvalidHeader`] if an entry is not valid or the pseudo-headers are not the same ones as before; the list is
@@ -133,17 +142,13 @@ impl HeaderList {
     pub fn replace_all(&mut self, list: &HeaderList) -> Result<(), InvalidHeader> {
         let mut pseudo = Vec::new();
         let mut fields = Vec::new();
-        for (name, value) in list.iter() {
-            let entry = valid(name, value)?;
+        for entry in &list.entries {
+            let entry = valid(&entry.0, &entry.1)
+                .or_else(|error| if self.entries.contains(entry) { Ok(entry.clone()) } else { Err(error) })?;
             if is_pseudo(&entry.0) { pseudo.push(entry) } else { fields.push(entry) }
         }
         let before = self.entries.iter().filter(|(name, _)| is_pseudo(name));
-        let names = |entries: &[(Bytes, Bytes)]| {
-            let mut names: Vec<Bytes> = entries.iter().map(|(name, _)| name.clone()).collect();
-            names.sort();
-            names
-        };
-        if names(&pseudo) != names(&before.cloned().collect::<Vec<_>>()) {
+        if sorted_names(pseudo.iter()) != sorted_names(before) {
             return Err(InvalidHeader::Pseudo);
         }
         pseudo.append(&mut fields);
@@ -191,37 +196,76 @@ fn is_pseudo(name: &[u8]) -> bool {
     name.first() == Some(&b':')
 }
 
+fn sorted_names<'a>(entries: impl Iterator<Item = &'a (Bytes, Bytes)>) -> Vec<&'a Bytes> {
+    let mut names: Vec<&Bytes> = entries.map(|(name, _)| name).collect();
+    names.sort();
+    names
+}
+
+/// The longest name, and the longest pseudo-header value, that HTTP libraries take.
+const MAX_NAME_BYTES: usize = 65_534;
+
 fn valid(name: &[u8], value: &[u8]) -> Result<(Bytes, Bytes), InvalidHeader> {
-    let token = if is_pseudo(name) { &name[1..] } else { name };
-    if token.is_empty() || !token.iter().all(|byte| is_token(*byte)) {
+    let name = name.to_ascii_lowercase();
+    let token = name.strip_prefix(b":").unwrap_or(&name);
+    if token.is_empty() || token.len() > MAX_NAME_BYTES || !token.iter().all(|byte| is_token(*byte)) {
         return Err(InvalidHeader::Name);
     }
-    if is_host_owned(name) {
+    if is_host_owned(&name) {
         return Err(InvalidHeader::HostOwned);
     }
+    if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+        return Err(InvalidHeader::Value);
+    }
     let value = value.trim_ascii();
-    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+    if is_pseudo(&name) && !valid_pseudo(&name, value) {
         return Err(InvalidHeader::Value);
     }
-    if is_pseudo(name) && !valid_pseudo(name, value) {
-        return Err(InvalidHeader::Value);
-    }
-    Ok((Bytes::from(name.to_ascii_lowercase()), Bytes::copy_from_slice(value)))
+    Ok((Bytes::from(name), Bytes::copy_from_slice(value)))
 }
 
 /// What the host can put into a request line or status line without a second reading of it.
 fn valid_pseudo(name: &[u8], value: &[u8]) -> bool {
     match name {
+        _ if value.len() > MAX_NAME_BYTES => false,
         b":status" => matches!(value, [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9']),
         b":method" => !value.is_empty() && value.iter().all(|byte| is_token(*byte)),
         b":scheme" => value == b"http" || value == b"https",
-        b":path" => (value.starts_with(b"/") || value == b"*") && value.iter().all(u8::is_ascii_graphic),
-        b":authority" => {
-            let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
-            !value.is_empty() && value.iter().all(allowed)
-        }
+        b":path" => value == b"*" || (value.starts_with(b"/") && std::str::from_utf8(value).is_ok_and(valid_path)),
+        b":authority" => valid_authority(value),
         _ => false,
     }
+}
+
+/// The characters of RFC 3986 for a path and query, those that clients send unescaped all the same, and no fragment.
+fn valid_path(path: &str) -> bool {
+    path.chars().all(|c| match c {
+        '"' | '#' | '<' | '>' | '`' => false,
+        c => !c.is_control() && !c.is_whitespace(),
+    })
+}
+
+/// A host and maybe a port, without user information (RFC 3986, section 3.2).
+fn valid_authority(authority: &[u8]) -> bool {
+    let (host, rest) = match authority.strip_prefix(b"[") {
+        Some(address) => {
+            let end = address.iter().position(|byte| *byte == b']').unwrap_or(0);
+            let (address, rest) = address.split_at(end);
+            let is_address = address.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+            (if is_address { address } else { &[] }, rest.get(1..).unwrap_or_default())
+        }
+        None => {
+            let end = authority.iter().position(|byte| *byte == b':').unwrap_or(authority.len());
+            let (name, rest) = authority.split_at(end);
+            let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte));
+            (if is_name { name } else { &[] }, rest)
+        }
+    };
+    let is_port = match rest.strip_prefix(b":") {
+        Some(port) => (1..=5).contains(&port.len()) && port.iter().all(u8::is_ascii_digit),
+        None => rest.is_empty(),
+    };
+    !host.is_empty() && is_port
 }
 
 /// RFC 9110, section 5.6.2.
@@ -270,13 +314,18 @@ mod tests {
     #[test]
     fn what_would_break_the_message_is_refused_and_changes_nothing() {
         let mut list = request();
-        let bad: [(&[u8], &[u8], InvalidHeader); 10] = [
+        let bad: [(&[u8], &[u8], InvalidHeader); 15] = [
             (b"", b"v", InvalidHeader::Name),
             (b"a b", b"v", InvalidHeader::Name),
             (b"a:b", b"v", InvalidHeader::Name),
             (b"a\r\nb", b"v", InvalidHeader::Name),
             (b"a", b"v\r\nx: y", InvalidHeader::Value),
             (b"a", b"v\0", InvalidHeader::Value),
+            (b"a", b"v\r\n", InvalidHeader::Value),
+            (b"a", b"\x1b[2J", InvalidHeader::Value),
+            (b"a", b"\x7f", InvalidHeader::Value),
+            (&[b'a'; MAX_NAME_BYTES + 1], b"", InvalidHeader::Name),
+            (b"a", &[b'v'; MAX_MAP_BYTES], InvalidHeader::TooLarge),
             (b"Transfer-Encoding", b"chunked", InvalidHeader::HostOwned),
             (b"connection", b"x", InvalidHeader::HostOwned),
             (b":status", b"200", InvalidHeader::Pseudo),
@@ -286,7 +335,9 @@ mod tests {
             assert_eq!(list.replace(name, value), Err(error), "{name:?}");
             let mut all = request();
             all.push_unchecked(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
-            assert!(list.replace_all(&all).is_err(), "{name:?}");
+            if error != InvalidHeader::TooLarge {
+                assert!(list.replace_all(&all).is_err(), "{name:?}");
+            }
         }
         assert_eq!(list.add(b":path", b"/b"), Err(InvalidHeader::Pseudo));
         assert_eq!(list.remove(b":path"), Err(InvalidHeader::Pseudo));
@@ -310,5 +361,64 @@ mod tests {
             let mut response: HeaderList = [(":status", "200")].into_iter().collect();
             assert_eq!(response.replace(b":status", bad.as_bytes()), Err(InvalidHeader::Value), "{bad}");
         }
+    }
+
+    #[test]
+    fn pseudo_headers_are_what_a_request_line_can_have() {
+        let judged = |name: &str, value: &[u8]| request().replace(name.as_bytes(), value).is_ok();
+        for good in ["/", "*", "/a?b=c&d", "/[x]{y}|^\\", "/\u{fc}", "//a;b=c,d@e:f!$'()~%20"] {
+            assert!(judged(":path", good.as_bytes()), "{good}");
+            assert!(judged(":Path", good.as_bytes()), "{good}");
+        }
+        for bad in ["", "a", "**", "http://a/", "/a b", "/a#b", "/<", "/\u{85}", "/\u{2028}", "/\u{0}"] {
+            assert!(!judged(":path", bad.as_bytes()), "{bad}");
+        }
+        assert!(!judged(":path", b"/\xff"));
+        assert!(!judged(":path", &[b'/'; MAX_NAME_BYTES + 1]));
+        for good in ["a", "a.b-c_d:8080", "127.0.0.1", "[::1]", "[::ffff:1.2.3.4]:65535"] {
+            assert!(judged(":authority", good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["", ":80", "a:", "a:b", "a:1:2", "a:123456", "u@a", "a/b", "a%20", "[]", "[::1", "::1]", "[x]", "[::1]a"]
+        {
+            assert!(!judged(":authority", bad.as_bytes()), "{bad}");
+        }
+        assert!(judged(":method", b"PURGE") && !judged(":method", b"") && !judged(":method", b"GET /"));
+        assert!(judged(":scheme", b"https") && !judged(":scheme", b"ftp"));
+    }
+
+    #[test]
+    fn what_was_read_can_be_given_back() {
+        let mut list = request();
+        list.push_unchecked("te", "trailers");
+        list.push_unchecked("x-odd", &b"\x01"[..]);
+        let read = list.clone();
+        list.replace_all(&read).unwrap();
+        assert_eq!(list, read);
+        let mut other = read.clone();
+        other.push_unchecked("te", "gzip");
+        assert_eq!(list.replace_all(&other), Err(InvalidHeader::HostOwned));
+    }
+
+    #[test]
+    fn the_limits_hold_at_their_edges() {
+        let mut list: HeaderList = (0..MAX_PAIRS - 1).map(|i| (format!("h{i}"), "v")).collect();
+        list.add(b"last", b"v").unwrap();
+        assert_eq!(list.add(b"more", b"v"), Err(InvalidHeader::TooLarge));
+        assert_eq!(list.replace(b"more", b"v"), Err(InvalidHeader::TooLarge));
+        list.replace(b"H0", b"w").unwrap();
+        assert_eq!((list.len(), list.get(b"h0").unwrap().as_ref()), (MAX_PAIRS, b"w".as_ref()));
+
+        let mut list = HeaderList::default();
+        list.add(b"a", &[b'v'; MAX_MAP_BYTES - 1]).unwrap();
+        assert_eq!(list.add(b"b", b""), Err(InvalidHeader::TooLarge));
+        assert_eq!(list.replace(b"a", &[b'w'; MAX_MAP_BYTES]), Err(InvalidHeader::TooLarge));
+        list.replace(b"a", &[b'w'; MAX_MAP_BYTES - 1]).unwrap();
+        list.replace(b"a", b"").unwrap();
+
+        let mut huge: HeaderList = (0..2 * MAX_PAIRS).map(|i| (format!("h{i}"), "v")).collect();
+        huge.replace(b"h7", b"v2").unwrap();
+        huge.remove(b"h8").unwrap();
+        assert_eq!(huge.len(), 2 * MAX_PAIRS - 1);
     }
 }

@@ -34,7 +34,7 @@ pub use callbacks::{CALLBACKS, Callback, EXPORTS};
 pub use context::{Context, ContextId, Contexts};
 pub use effects::{Effect, LocalResponse};
 pub use entry::{Argument, EntryError, begin, enter};
-pub use exchange::{Direction, Exchange, Half, Lane, LaneHalf};
+pub use exchange::{Direction, Exchange, Half, Lane, LaneHalf, Properties};
 pub use functions::ProxyWasm;
 pub use headers::{HeaderList, InvalidHeader};
 pub use observer::{HostCall, Observer};

@@ -1,5 +1,7 @@
 //! The state of one instance.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use chassis_engine_api::Export;
 
@@ -47,12 +49,16 @@ pub struct VmState {
     pub configurations: Vec<Bytes>,
     pub(crate) phase: Phase,
     pub(crate) callback: Option<Callback>,
-    pub(crate) current: ContextId,
     pub(crate) effective: ContextId,
     pub(crate) allocator: Option<Export>,
     /// Whether a header that is not there has an empty value, as 0.1.0 says.
     pub(crate) answers_missing_as_empty: bool,
+    /// Where the board goes if the state is dropped while it has it.
+    rescue: Option<Rescue>,
 }
+
+/// A place for a board whose instance did not come to be.
+pub(crate) type Rescue = Arc<Mutex<Option<Box<Board>>>>;
 
 impl VmState {
     /// A VM that has not started; it lends from `board` at once, for the module's start section.
@@ -64,11 +70,23 @@ impl VmState {
             configurations: Vec::new(),
             phase: Phase::Start,
             callback: None,
-            current: 0,
             effective: 0,
             allocator: None,
             answers_missing_as_empty: false,
+            rescue: None,
         }
+    }
+
+    /// As [`new`](VmState::new); a panic in the module's start section leaves the board in `rescue`.
+    pub(crate) fn rescued(identity: Identity, board: Box<Board>, rescue: Rescue) -> Self {
+        let mut state = VmState::new(identity, board);
+        state.rescue = Some(rescue);
+        state
+    }
+
+    /// The instance is there: from now on entries take care of the board.
+    pub(crate) fn needs_no_rescue(&mut self) {
+        self.rescue = None;
     }
 
     /// The context that host calls are about: the one of the callback, or what the guest chose instead.
@@ -113,5 +131,13 @@ impl VmState {
             return None;
         };
         self.configurations.get(*configuration)
+    }
+}
+
+impl Drop for VmState {
+    fn drop(&mut self) {
+        if let Some(rescue) = self.rescue.take() {
+            *rescue.lock().unwrap_or_else(PoisonError::into_inner) = self.board.take();
+        }
     }
 }

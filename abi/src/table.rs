@@ -154,6 +154,11 @@ impl Row {
     pub fn find(module: &str, name: &str) -> Option<&'static Row> {
         TABLE.iter().copied().find(|row| row.name == name && row.modules.contains(&module))
     }
+
+    /// Whether its row tells of pointers; some WASI functions take theirs as plain numbers.
+    pub(crate) fn has_pointers(&self) -> bool {
+        self.params.iter().any(|param| matches!(param, Param::Bytes(_) | Param::Pairs(_) | Param::Out(_)))
+    }
 }
 
 /// The Wasm types of parameters, and how many there are.

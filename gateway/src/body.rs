@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::chain::{RequestThrough, ResponseThrough, Stream};
 use crate::head::{Exchange, Refusal};
 use crate::upstream::UpstreamBody;
 
@@ -24,6 +25,8 @@ pub(crate) enum RequestBody {
     Empty,
     /// The client's, untouched.
     Client(Incoming, Rc<Sending>),
+    /// The client's, through a chain.
+    Through(RequestThrough),
 }
 
 /// How far a request has got on its way to an upstream; shared by its body and by who waits for the response.
@@ -110,6 +113,7 @@ impl Body for RequestBody {
                 }
                 Poll::Ready(frame)
             }
+            RequestBody::Through(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
@@ -117,6 +121,7 @@ impl Body for RequestBody {
         match self {
             RequestBody::Empty => true,
             RequestBody::Client(body, _) => body.is_end_stream(),
+            RequestBody::Through(body) => body.is_end_stream(),
         }
     }
 
@@ -124,6 +129,7 @@ impl Body for RequestBody {
         match self {
             RequestBody::Empty => SizeHint::with_exact(0),
             RequestBody::Client(body, _) => body.size_hint(),
+            RequestBody::Through(body) => body.size_hint(),
         }
     }
 }
@@ -141,8 +147,10 @@ pub(crate) struct ResponseBody {
 pub(crate) enum Content {
     /// They are here.
     Whole(Bytes),
-    /// They come from an upstream.
-    Upstream(UpstreamBody),
+    /// They come from an upstream; the stream of a chain that does not look at them lives as long.
+    Upstream(UpstreamBody, Option<Rc<Stream>>),
+    /// They come out of a chain.
+    Through(ResponseThrough),
 }
 
 impl ResponseBody {
@@ -159,21 +167,24 @@ impl Body for ResponseBody {
         match &mut self.get_mut().content {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
+            Content::Upstream(body, _) => Pin::new(body).poll_frame(cx),
+            Content::Through(body) => Pin::new(body).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
-            Content::Upstream(body) => body.is_end_stream(),
+            Content::Upstream(body, _) => body.is_end_stream(),
+            Content::Through(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(body) => body.size_hint(),
+            Content::Upstream(body, _) => body.size_hint(),
+            Content::Through(body) => body.size_hint(),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! fields is seen, and sent, as `a: 1, a: 3, b: 2` when it came as `a: 1, b: 2, a: 3`. Names are lower-case on the wire.
 //! Removing a field may move the last one into its place.
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Removes what is meant for the neighbour (RFC 9110, section 7.6.1): `Connection` and the fields that it lists,
@@ -61,9 +60,14 @@ pub fn set_framing(headers: &mut HeaderMap, length: Option<u64>, chunked: bool) 
     }
 }
 
-/// A value that needs no copy where it came from hyper.
-pub(crate) fn value_bytes(value: &HeaderValue) -> Bytes {
-    Bytes::copy_from_slice(value.as_bytes())
+/// Leaves the length of a body that is not sent (RFC 9110, section 8.6) only if it is a number.
+pub(crate) fn keep_told_length(headers: &mut HeaderMap) {
+    headers.remove(header::TRANSFER_ENCODING);
+    let value = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match value.and_then(|value| value.parse().ok()) {
+        Some(length) => set_framing(headers, Some(length), false),
+        None => set_framing(headers, None, false),
+    }
 }
 
 fn says_length(headers: &HeaderMap, length: u64) -> bool {

@@ -7,10 +7,12 @@
 
 mod answer;
 mod body;
+mod chain;
 pub mod config;
 pub mod head;
 pub mod headers;
 mod listen;
+pub mod plugins;
 mod proxy;
 pub mod route;
 mod server;

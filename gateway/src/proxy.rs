@@ -1,6 +1,7 @@
 //! The life of a request.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri};
@@ -10,9 +11,10 @@ use thiserror::Error;
 
 use crate::answer;
 use crate::body::{Content, RequestBody, ResponseBody, Sending};
-use crate::config::Config;
+use crate::chain::{self, Chain};
+use crate::config::{Config, RouteConfig};
 use crate::head::Exchange;
-use crate::headers::{remove_hop_by_hop, set_framing};
+use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
 use crate::route::Router;
 use crate::upstream::{Node, Pool, Upstream, UpstreamBody, UpstreamError};
 
@@ -34,6 +36,8 @@ pub(crate) struct Snapshot {
 pub(crate) struct Route {
     pub(crate) id: String,
     pub(crate) upstream: Upstream,
+    /// `None` without plugins.
+    chain: Option<Chain>,
 }
 
 /// The client's connection is to be closed without a (further) answer.
@@ -42,11 +46,12 @@ pub(crate) struct Route {
 pub(crate) struct Reset;
 
 impl Snapshot {
-    pub(crate) fn new(config: &Config, pool: &Pool) -> Self {
-        let route = |config: &crate::config::RouteConfig| {
-            Rc::new(Route { id: config.id.clone(), upstream: Upstream::new(&config.upstream, pool) })
+    /// `chains` has one entry per route.
+    pub(crate) fn new(config: &Config, pool: &Pool, chains: Vec<Option<Chain>>) -> Self {
+        let route = |(config, chain): (&RouteConfig, _)| {
+            Rc::new(Route { id: config.id.clone(), upstream: Upstream::new(&config.upstream, pool), chain })
         };
-        Snapshot { router: Router::new(&config.routes), routes: config.routes.iter().map(route).collect() }
+        Snapshot { router: Router::new(&config.routes), routes: config.routes.iter().zip(chains).map(route).collect() }
     }
 
     /// The route of a request, or the status and words for which there is none.
@@ -81,7 +86,10 @@ impl Proxy {
             Ok(route) => route,
             Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
         };
-        Ok(forward(&route, request, exchange).await)
+        match &route.chain {
+            None => Ok(forward(&route, request, exchange).await),
+            Some(chain) => chain::run(chain, &route, request, exchange).await,
+        }
     }
 }
 
@@ -102,10 +110,10 @@ async fn forward(route: &Route, request: Request<Incoming>, exchange: Exchange) 
     match route.upstream.send(node, request, sending).await {
         Ok(mut response) => {
             prepare(&mut response, &method);
-            response.map(|body| ResponseBody::new(Content::Upstream(body), exchange))
+            response.map(|body| ResponseBody::new(Content::Upstream(body, None), exchange))
         }
         Err(error) => {
-            report(route, node, &error, &exchange);
+            report(route, node, &error, exchange.client().address());
             answer::status(error.status(), exchange)
         }
     }
@@ -149,20 +157,24 @@ pub(crate) fn outgoing(
 fn prepare(response: &mut Response<UpstreamBody>, method: &Method) {
     *response.version_mut() = Version::HTTP_11;
     remove_hop_by_hop(response.headers_mut());
-    // The length of what is not sent (RFC 9110, section 8.6).
-    let without_body = method == Method::HEAD || response.status() == StatusCode::NOT_MODIFIED;
-    if !without_body {
+    if has_no_body(method, response.status()) {
+        keep_told_length(response.headers_mut());
+    } else {
         let length = response.body().size_hint().exact();
         set_framing(response.headers_mut(), length, false);
     }
 }
 
-pub(crate) fn report(route: &Route, node: &Node, error: &UpstreamError, exchange: &Exchange) {
+/// Whether a response to this method with this status has no body, whatever its fields say.
+pub(crate) fn has_no_body(method: &Method, status: StatusCode) -> bool {
+    method == Method::HEAD || status == StatusCode::NOT_MODIFIED
+}
+
+pub(crate) fn report(route: &Route, node: &Node, error: &UpstreamError, client: SocketAddr) {
     let upstream = match node {
         Node::Echo => "builtin:echo",
         Node::Tcp(address) => address.name(),
     };
-    let client = exchange.client().address();
     match error {
         UpstreamError::Client(_) => tracing::info!(%client, route = route.id, upstream, "{error}"),
         _ => tracing::warn!(%client, route = route.id, upstream, "upstream failed: {error}"),

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use chassis_host::StartError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
+use crate::plugins::Plugins;
 use crate::upstream::PoolLimits;
 use crate::worker::{self, Phase};
 
@@ -22,6 +24,8 @@ use crate::worker::{self, Phase};
 pub struct Settings {
     /// What to serve.
     pub config: Arc<Config>,
+    /// Its plugins, loaded.
+    pub plugins: Option<Plugins>,
     /// How large request heads may be.
     pub head: HeadLimits,
     /// How long clients may take.
@@ -33,10 +37,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A configuration with the default limits.
-    pub fn new(config: Config) -> Self {
+    /// A configuration with the default limits. `plugins` may be `None` only if no route uses any.
+    pub fn new(config: Config, plugins: Option<Plugins>) -> Self {
         Settings {
             config: Arc::new(config),
+            plugins,
             head: HeadLimits::default(),
             client: ClientLimits::default(),
             pool: PoolLimits::default(),
@@ -57,6 +62,17 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// A plugin did not start, or refused its configuration.
+    #[error("plugin `{plugin}` does not start: {source}")]
+    Plugin {
+        /// Its name.
+        plugin: String,
+        /// Why.
+        source: StartError,
+    },
+    /// A route uses plugins, and none were given: the embedder's fault.
+    #[error("the configuration uses plugins that were not loaded")]
+    NoPlugins,
     /// The system has no thread, timer or signal left for us.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -76,11 +92,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds all addresses and starts the workers.
+    /// Binds all addresses, starts the workers and, on each, the plugins. Serves when it returns.
     ///
     /// # Errors
     /// [`ServeError`]; nothing runs then.
     pub fn start(settings: Settings) -> Result<Self, ServeError> {
+        let needed = settings.config.routes.iter().any(|route| !route.plugins.is_empty());
+        let loaded = settings.plugins.as_ref().map_or(0, |plugins| plugins.plugins().len());
+        if needed && loaded != settings.config.plugins.len() {
+            return Err(ServeError::NoPlugins);
+        }
+        let preparer = settings.plugins.as_ref().filter(|_| needed).map(Plugins::preparer).transpose()?;
         let count = settings.config.workers.or_else(|| thread::available_parallelism().ok());
         let count = count.map_or(1, NonZeroUsize::get);
         let mut addresses = Vec::new();
@@ -93,16 +115,26 @@ impl Server {
         }
         let (phase, phases) = watch::channel(Phase::Serve);
         let (ending, ended) = mpsc::unbounded_channel();
+        let (tell, started) = std::sync::mpsc::channel();
         let mut server = Server { addresses, drain: settings.drain, phase, ended, workers: Vec::new() };
         for (number, listeners) in shares.into_iter().enumerate() {
             let (settings, phases, ending) = (settings.clone(), phases.clone(), Ending(ending.clone()));
+            let (tell, preparer) = (tell.clone(), preparer.clone());
             let body = move || {
                 let _ending = ending;
-                if let Err(error) = worker::run(&settings, listeners, phases) {
-                    tracing::error!("worker {number} failed: {error}");
+                let ready = || {
+                    let _ = tell.send(Ok(()));
+                };
+                if let Err(error) = worker::run(&settings, listeners, preparer, phases, ready) {
+                    // Who started it may have gone on, with the first error of another worker.
+                    let _ = tell.send(Err(error));
                 }
             };
             server.workers.push(thread::Builder::new().name(format!("chassis-worker-{number}")).spawn(body)?);
+        }
+        drop(tell);
+        for _ in 0..count {
+            started.recv().unwrap_or(Err(ServeError::WorkerEnded))?;
         }
         Ok(server)
     }

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use chassis_host::Preparer;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,7 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use crate::head::{Client, Gate};
 use crate::proxy::{Proxy, Snapshot};
-use crate::server::Settings;
+use crate::server::{ServeError, Settings};
 use crate::upstream::Pool;
 
 /// What a worker is to do.
@@ -41,20 +42,31 @@ struct Shared {
     ended: Notify,
 }
 
-/// Serves until the phase is `Stop`, or `Drain` and nothing is left.
+/// Serves until the phase is `Stop`, or `Drain` and nothing is left. `ready` is called when it serves.
 pub(crate) fn run(
     settings: &Settings,
     listeners: Vec<StdListener>,
+    preparer: Option<Preparer>,
     mut phase: watch::Receiver<Phase>,
-) -> io::Result<()> {
+    ready: impl FnOnce(),
+) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let pool = Pool::new(settings.pool);
+    let routes = &settings.config.routes;
+    let (guests, chains) = match (&settings.plugins, preparer) {
+        (Some(plugins), Some(preparer)) => {
+            let started = plugins.start(routes, preparer);
+            let (guests, chains) = started.map_err(|(plugin, source)| ServeError::Plugin { plugin, source })?;
+            (Some(guests), chains)
+        }
+        _ => (None, routes.iter().map(|_| None).collect()),
+    };
     let mut http = http1::Builder::new();
     // The gate limits heads and the time that they take; see `head`.
     http.header_read_timeout(None).max_buf_size(settings.head.bytes.max(8 << 10) * 2);
     let shared = Rc::new(Shared {
-        proxy: Proxy::new(Snapshot::new(&settings.config, &pool)),
+        proxy: Proxy::new(Snapshot::new(&settings.config, &pool, chains)),
         settings: settings.clone(),
         http,
         draining: Cell::new(false),
@@ -67,6 +79,9 @@ pub(crate) fn run(
         for listener in listeners {
             accepting.push(spawn_local(accept(TcpListener::from_std(listener)?, Rc::clone(&shared), phase.clone())));
         }
+        if let Some(guests) = guests {
+            spawn_local(guests.keep());
+        }
         let sweep_every = settings.pool.age / 4;
         spawn_local(async move {
             loop {
@@ -74,6 +89,7 @@ pub(crate) fn run(
                 pool.sweep();
             }
         });
+        ready();
         // A sender that is gone means the same as Stop.
         let _ = phase.wait_for(|phase| *phase != Phase::Serve).await;
         for task in accepting {
@@ -81,8 +97,7 @@ pub(crate) fn run(
         }
         shared.draining.set(true);
         shared.drain.notify_waiters();
-        let stop = pin!(phase.wait_for(|phase| *phase == Phase::Stop));
-        let mut stop = stop;
+        let mut stop = pin!(phase.wait_for(|phase| *phase == Phase::Stop));
         while shared.connections.get() > 0 {
             tokio::select! {
                 () = shared.ended.notified() => {}

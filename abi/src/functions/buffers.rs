@@ -11,9 +11,6 @@ use crate::state::VmState;
 use crate::status::Status;
 use crate::types::BufferType;
 
-/// How much one lane may buffer through edits of the guest.
-const MAX_BODY: usize = 16 << 20;
-
 pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
     let (start, max) = (call.arg(1) as usize, call.arg(2) as usize);
@@ -49,9 +46,12 @@ pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
     let (start, size) = (call.arg(1) as usize, call.arg(2) as usize);
     let value = call.slice(3)?;
-    let Some(buffer) = body(call.state(), kind) else { return Ok(Status::NotFound) };
+    let state = call.state();
+    let limit = state.exchange().map_or(0, |exchange| exchange.body_limit);
+    let Some(buffer) = body(state, kind) else { return Ok(Status::NotFound) };
     let removed = buffer.range(start, size).len();
-    if buffer.len() - removed + value.len > MAX_BODY.max(buffer.len()) {
+    // What came too large may be made smaller.
+    if buffer.len() - removed + value.len > limit.max(buffer.len()) {
         return Ok(Status::InternalFailure);
     }
     let value = call.copy(value);

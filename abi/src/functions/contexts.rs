@@ -29,6 +29,6 @@ pub(crate) fn done<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outco
     if !std::mem::take(pending_done) {
         return Ok(Status::NotFound);
     }
-    call.board()?.effects.push(Effect::Done { context });
+    call.board()?.push(Effect::Done { context });
     Ok(Status::Ok)
 }

@@ -8,7 +8,7 @@ use crate::call::{Call, Fault};
 use crate::observer::HostCall;
 use crate::state::{Phase, VmState};
 use crate::status::{Errno, Status};
-use crate::table::{Allowed, Answer, Param, Row};
+use crate::table::{Allowed, Answer, Group, Param, Row};
 
 /// A host function with its row.
 pub(crate) trait Function: 'static {
@@ -132,7 +132,7 @@ fn failed(answer: Answer, status: Status) -> Reply {
 
 fn is_listed(row: &Row, reply: Reply) -> bool {
     match reply {
-        Reply::Status(Status::InvalidMemoryAccess) => row.sig.params.len() > 1 || !row.params.is_empty(),
+        Reply::Status(Status::InvalidMemoryAccess) => row.answer == Answer::Status && row.has_pointers(),
         Reply::Status(status) => row.answer == Answer::Status && row.statuses.contains(&status),
         Reply::Errno(_) => row.answer == Answer::Errno,
         Reply::Number(_) => row.answer == Answer::Number,
@@ -190,6 +190,7 @@ fn readable<C: Caller<VmState> + ?Sized>(caller: &mut C, row: &Row, slots: &[u64
                 let end = start.saturating_add(slots[i + 1] as u32 as usize);
                 shown.push(match memory.get(start..end) {
                     Some(bytes) if matches!(param, Param::Pairs(_)) => show_pairs(bytes),
+                    Some(bytes) if *param == Param::Bytes("path") && row.group == Group::Properties => show_path(bytes),
                     Some(bytes) => show_bytes(bytes),
                     None => format!("<{} bytes outside the memory>", slots[i + 1] as u32),
                 });
@@ -202,17 +203,35 @@ fn readable<C: Caller<VmState> + ?Sized>(caller: &mut C, row: &Row, slots: &[u64
     shown
 }
 
+/// Text with its control characters escaped; escaped bytes if it is no text.
 fn show_bytes(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(SHOWN)];
-    // NUL separates the parts of a property's path.
-    let mut text = match std::str::from_utf8(cut) {
-        Ok(text) => text.replace('\0', "."),
-        Err(_) => cut.escape_ascii().to_string(),
+    let text = match std::str::from_utf8(cut) {
+        Ok(text) => text,
+        // The last character may have been cut in two.
+        Err(error) if cut.len() < bytes.len() && error.error_len().is_none() => {
+            std::str::from_utf8(&cut[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return with_size(cut.escape_ascii().to_string(), cut, bytes),
     };
-    if cut.len() < bytes.len() {
-        text.push_str(&format!("... ({} bytes)", bytes.len()));
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
-    text
+    with_size(shown, cut, bytes)
+}
+
+fn with_size(mut shown: String, cut: &[u8], bytes: &[u8]) -> String {
+    if cut.len() < bytes.len() {
+        shown.push_str(&format!("... ({} bytes)", bytes.len()));
+    }
+    shown
+}
+
+/// A property's path, whose parts are separated by NUL.
+fn show_path(path: &[u8]) -> String {
+    let path = path.strip_suffix(&[0]).unwrap_or(path);
+    path.split(|byte| *byte == 0).map(show_bytes).collect::<Vec<_>>().join(".")
 }
 
 fn show_pairs(bytes: &[u8]) -> String {

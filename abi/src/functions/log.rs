@@ -65,7 +65,7 @@ pub(crate) fn set_tick_period<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C
     let milliseconds = call.arg(0);
     // There is one timer per plugin context, whichever context asks for it.
     let Some(context) = call.state().plugin_context() else { return Ok(Status::Ok) };
-    call.board()?.effects.push(Effect::TickPeriod { context, milliseconds });
+    call.board()?.push(Effect::TickPeriod { context, milliseconds });
     Ok(Status::Ok)
 }
 

@@ -1,13 +1,11 @@
 //! The header map calls.
 
-use bytes::Bytes;
 use chassis_engine_api::Caller;
 
 use super::Outcome;
-use crate::call::{Call, Fault};
+use crate::call::{Call, Slice, Slot};
 use crate::exchange::Exchange;
 use crate::headers::{HeaderList, InvalidHeader};
-use crate::pairs::{MAX_MAP_BYTES, MAX_PAIRS};
 use crate::state::VmState;
 use crate::status::Status;
 use crate::types::MapType;
@@ -30,8 +28,9 @@ pub(crate) fn get_pairs<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> 
 pub(crate) fn set_pairs<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let map = map_type(call, 0)?;
     let pairs = call.slice(1)?;
-    let Ok(new) = HeaderList::decode(call.bytes(pairs).0) else { return Ok(Status::BadArgument) };
-    change(call, map, 0, |list| list.replace_all(&new))
+    let (memory, state) = call.memory();
+    let Ok(new) = HeaderList::decode(pairs.of(memory)) else { return Ok(Status::BadArgument) };
+    change(state, map, |list| list.replace_all(&new))
 }
 
 pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
@@ -46,11 +45,7 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
 }
 
 /// A name that is not there: 0.1.0 has an empty value for it, later versions a status.
-fn missing<C: Caller<VmState> + ?Sized>(
-    call: &mut Call<'_, C>,
-    pointer: crate::call::Slot,
-    size: crate::call::Slot,
-) -> Outcome {
+fn missing<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, pointer: Slot, size: Slot) -> Outcome {
     if call.state().answers_missing_as_empty {
         return call.give(&[], pointer, size);
     }
@@ -59,28 +54,25 @@ fn missing<C: Caller<VmState> + ?Sized>(
 
 pub(crate) fn add<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let (map, name, value) = entry(call)?;
-    change(call, map, name.len() + value.len(), |list| list.add(&name, &value))
+    let (memory, state) = call.memory();
+    change(state, map, |list| list.add(name.of(memory), value.of(memory)))
 }
 
 pub(crate) fn replace<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let (map, name, value) = entry(call)?;
-    change(call, map, name.len() + value.len(), |list| list.replace(&name, &value))
+    let (memory, state) = call.memory();
+    change(state, map, |list| list.replace(name.of(memory), value.of(memory)))
 }
 
 pub(crate) fn remove<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let map = map_type(call, 0)?;
     let name = call.slice(1)?;
-    let name = call.copy(name);
-    change(call, map, 0, |list| list.remove(&name))
+    let (memory, state) = call.memory();
+    change(state, map, |list| list.remove(name.of(memory)))
 }
 
-fn entry<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Result<(MapType, Bytes, Bytes), Fault> {
-    let map = map_type(call, 0)?;
-    let (name, value) = (call.slice(1)?, call.slice(3)?);
-    if name.len + value.len > MAX_MAP_BYTES {
-        return Err(Status::BadArgument.into());
-    }
-    Ok((map, call.copy(name), call.copy(value)))
+fn entry<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Result<(MapType, Slice, Slice), Status> {
+    Ok((map_type(call, 0)?, call.slice(1)?, call.slice(3)?))
 }
 
 fn map_type<C: Caller<VmState> + ?Sized>(call: &Call<'_, C>, i: usize) -> Result<MapType, Status> {
@@ -105,18 +97,13 @@ fn readable_in(exchange: &Exchange, map: MapType) -> Option<&HeaderList> {
     }
 }
 
-/// Changes a map that has come and not left yet. An edit that adds `incoming` bytes must leave the map within its limits.
-fn change<C: Caller<VmState> + ?Sized>(
-    call: &mut Call<'_, C>,
+/// Changes a map that has come and not left yet.
+fn change(
+    state: &mut VmState,
     map: MapType,
-    incoming: usize,
     edit: impl FnOnce(&mut HeaderList) -> Result<(), InvalidHeader>,
 ) -> Outcome {
-    let list =
-        call.state().exchange_mut().and_then(|exchange| writable_in(exchange, map)).ok_or(Status::BadArgument)?;
-    if incoming > 0 && (list.len() >= MAX_PAIRS || list.byte_size() + incoming > MAX_MAP_BYTES) {
-        return Ok(Status::BadArgument);
-    }
+    let list = state.exchange_mut().and_then(|exchange| writable_in(exchange, map)).ok_or(Status::BadArgument)?;
     match edit(list) {
         Ok(()) => Ok(Status::Ok),
         Err(_) => Ok(Status::BadArgument),

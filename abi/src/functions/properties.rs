@@ -12,10 +12,6 @@ use crate::status::Status;
 
 /// How long a path may be.
 const MAX_PATH: usize = 4096;
-/// How many properties guests may set on one stream, and how many bytes in all.
-const MAX_PROPERTIES: usize = 1000;
-const MAX_PROPERTY_BYTES: usize = 1 << 20;
-
 pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let path = call.slice(0)?;
     let (pointer, size) = (call.slot(2, 4)?, call.slot(3, 4)?);
@@ -30,29 +26,41 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     }
 }
 
+/// Sets what the host has no answer for itself: a guest cannot make another one believe in another client or host.
 pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let (path, value) = (call.slice(0)?, call.slice(2)?);
-    if path.len > MAX_PATH || path.len == 0 || call.state().exchange().is_none() {
+    let path = if path.len > MAX_PATH { None } else { Some(call.copy(path)) };
+    let Some(path) = path.as_deref().map(without_last_nul).filter(|path| !path.is_empty()) else {
+        return Ok(Status::NotFound);
+    };
+    let state = call.state();
+    if state.exchange().is_none() || known(state, path) != Property::NotFound {
         return Ok(Status::NotFound);
     }
-    let path = without_last_nul(call.bytes(path).0).to_vec();
-    let value_len = value.len;
-    let Some(exchange) = call.state().exchange() else { return Ok(Status::NotFound) };
-    let others = exchange.properties.iter().filter(|(known, _)| **known != path);
-    let (count, bytes) =
-        others.fold((0, 0), |(count, bytes), (path, value)| (count + 1, bytes + path.len() + value.len()));
-    if count >= MAX_PROPERTIES || bytes + path.len() + value_len > MAX_PROPERTY_BYTES {
+    if !state.exchange().is_some_and(|exchange| exchange.properties.has_room(path, value.len)) {
         return Ok(Status::InternalFailure);
     }
     let value = call.copy(value);
     if let Some(exchange) = call.state().exchange_mut() {
-        exchange.properties.insert(path, value);
+        exchange.properties.set(path, value);
     }
     Ok(Status::Ok)
 }
 
-/// The plugin's own names, then what guests have set, then what the host knows.
+/// What the host knows, then what guests have set.
 fn look_up(state: &mut VmState, path: &[u8]) -> Property {
+    match known(state, path) {
+        Property::NotFound => {}
+        found => return found,
+    }
+    match state.exchange().and_then(|exchange| exchange.properties.get(path)) {
+        Some(value) => Property::Value(value.clone()),
+        None => Property::NotFound,
+    }
+}
+
+/// The plugin's own names, then what the embedder answers.
+fn known(state: &mut VmState, path: &[u8]) -> Property {
     let own = match path {
         b"plugin_name" => Some(&state.identity.name),
         b"plugin_root_id" => Some(&state.identity.root_id),
@@ -68,9 +76,6 @@ fn look_up(state: &mut VmState, path: &[u8]) -> Property {
     };
     let Some(board) = state.board.as_deref_mut() else { return Property::NotFound };
     let exchange = key.and_then(|key| board.exchanges.get(key));
-    if let Some(set) = exchange.and_then(|exchange| exchange.properties.get(path)) {
-        return Property::Value(set.clone());
-    }
     let parts: Vec<&[u8]> = path.split(|byte| *byte == 0).collect();
     board.services.property(exchange, &parts)
 }

@@ -1,4 +1,5 @@
-//! Functions whose services this host does not offer: they answer by their rows, with a status that the SDKs know.
+//! Functions whose services this host does not offer: they check what they were given, and answer by their rows with a
+//! status that the SDKs know.
 
 use chassis_engine_api::Caller;
 
@@ -7,14 +8,49 @@ use crate::call::{Call, Fault};
 use crate::state::VmState;
 use crate::status::Status;
 
-/// There is nothing under this name or number.
-pub(crate) fn not_found<C: Caller<VmState> + ?Sized>(_call: &mut Call<'_, C>) -> Outcome {
-    Ok(Status::NotFound)
+/// Makes a function that checks the slices (by the parameter with the pointer) and the return slots (with their bytes)
+/// and then answers the same status always.
+macro_rules! unavailable {
+    ($($name:ident [$($slice:literal)*] [$($slot:literal: $bytes:literal)*] => $status:ident;)*) => {
+        $(
+            pub(crate) fn $name<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+                $(call.slice($slice)?;)*
+                $(call.slot($slot, $bytes)?;)*
+                Ok(Status::$status)
+            }
+        )*
+    };
 }
 
-/// The host cannot do it.
-pub(crate) fn internal_failure<C: Caller<VmState> + ?Sized>(_call: &mut Call<'_, C>) -> Outcome {
-    Ok(Status::InternalFailure)
+unavailable! {
+    call_foreign_function [0 2] [4: 4 5: 4] => NotFound;
+    http_call [0 2 4 6] [9: 4] => InternalFailure;
+    grpc_call [0 2 4 6 8] [11: 4] => InternalFailure;
+    grpc_stream [0 2 4 6] [8: 4] => InternalFailure;
+    grpc_send [1] [] => NotFound;
+    get_shared_data [0] [2: 4 3: 4 4: 4] => NotFound;
+    set_shared_data [0 2] [] => InternalFailure;
+    register_shared_queue [0] [2: 4] => InternalFailure;
+    resolve_shared_queue [0 2] [4: 4] => NotFound;
+    enqueue_shared_queue [1] [] => NotFound;
+    dequeue_shared_queue [] [1: 4 2: 4] => NotFound;
+    define_known_metric [1] [3: 4] => InternalFailure;
+    get_metric [] [1: 8] => NotFound;
+}
+
+/// Counters, gauges and histograms.
+const METRIC_TYPES: u32 = 3;
+
+pub(crate) fn define_metric<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
+    if call.arg(0) >= METRIC_TYPES {
+        return Ok(Status::BadArgument);
+    }
+    define_known_metric(call)
+}
+
+/// There is nothing under this number.
+pub(crate) fn not_found<C: Caller<VmState> + ?Sized>(_call: &mut Call<'_, C>) -> Outcome {
+    Ok(Status::NotFound)
 }
 
 /// Nothing needs to be done.

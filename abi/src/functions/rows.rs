@@ -7,9 +7,7 @@ use super::wasi_rows::{self, WASI};
 use super::{buffers, contexts, log, maps, properties, reserved, streams};
 use crate::call::{Call, Fault};
 use crate::state::VmState;
-use crate::status::Status::{
-    BadArgument, CasMismatch, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented,
-};
+use crate::status::Status::{BadArgument, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented};
 use crate::table::Param::{Bytes, Int, Long, Out, Pairs};
 use crate::table::{ALL, Allowed, Answer, Group, Row, V02, V010, V021, Versions, flatten, result};
 
@@ -125,7 +123,7 @@ host_functions! {
     Done "proxy_done" () -> Status;
         Context, ALL, Callbacks, [Ok, NotFound], "Ends a plugin context that deferred its end." => contexts::done;
     CallForeignFunction "proxy_call_foreign_function" (Bytes("name"), Bytes("arguments"), Out("data"), Out("size")) -> Status;
-        Foreign, ALL, Callbacks, [NotFound], "Calls a function that the embedder registered." => reserved::not_found;
+        Foreign, ALL, Callbacks, [NotFound], "Calls a function that the embedder registered." => reserved::call_foreign_function;
     GetProperty "proxy_get_property" (Bytes("path"), Out("data"), Out("size")) -> Status;
         Properties, ALL, Callbacks, [Ok, NotFound, SerializationFailure], "Reads a property." => properties::get;
     SetProperty "proxy_set_property" (Bytes("path"), Bytes("value")) -> Status;
@@ -170,41 +168,41 @@ host_functions! {
     ClearRouteCacheSilently "proxy_clear_route_cache" () -> None;
         Stream, V010, Callbacks, [], "Lets the route be chosen again; the form without a result." => reserved::nothing;
     SendLocalResponse "proxy_send_local_response" (Int("status"), Bytes("details"), Bytes("body"), Pairs("headers"), Int("grpc_status")) -> Status;
-        Stream, ALL, Callbacks, [Ok, BadArgument], "Answers the client instead of the upstream." => streams::send_local_response;
+        Stream, ALL, Callbacks, [Ok, BadArgument, InternalFailure], "Answers the client instead of the upstream." => streams::send_local_response;
 
     HttpCall "proxy_http_call" (Bytes("upstream"), Pairs("headers"), Bytes("body"), Pairs("trailers"), Int("timeout"), Out("call_id")) -> Status;
-        HttpCall, ALL, Callbacks, [InternalFailure], "Starts an HTTP callout." => reserved::internal_failure;
+        HttpCall, ALL, Callbacks, [InternalFailure], "Starts an HTTP callout." => reserved::http_call;
     GrpcCall "proxy_grpc_call" (Bytes("upstream"), Bytes("service"), Bytes("method"), Pairs("metadata"), Bytes("message"), Int("timeout"), Out("call_id")) -> Status;
-        Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC call." => reserved::internal_failure;
+        Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC call." => reserved::grpc_call;
     GrpcStream "proxy_grpc_stream" (Bytes("upstream"), Bytes("service"), Bytes("method"), Pairs("metadata"), Out("call_id")) -> Status;
-        Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC stream." => reserved::internal_failure;
+        Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC stream." => reserved::grpc_stream;
     GrpcSend "proxy_grpc_send" (Int("call_id"), Bytes("message"), Int("end_of_stream")) -> Status;
-        Grpc, ALL, Callbacks, [NotFound], "Sends on a gRPC stream." => reserved::not_found;
+        Grpc, ALL, Callbacks, [NotFound], "Sends on a gRPC stream." => reserved::grpc_send;
     GrpcCancel "proxy_grpc_cancel" (Int("call_id")) -> Status;
         Grpc, ALL, Callbacks, [NotFound], "Cancels a gRPC call." => reserved::not_found;
     GrpcClose "proxy_grpc_close" (Int("call_id")) -> Status;
         Grpc, ALL, Callbacks, [NotFound], "Ends the sending side of a gRPC stream." => reserved::not_found;
 
     GetSharedData "proxy_get_shared_data" (Bytes("key"), Out("data"), Out("size"), Out("cas")) -> Status;
-        SharedData, ALL, Callbacks, [NotFound], "Reads a shared value." => reserved::not_found;
+        SharedData, ALL, Callbacks, [NotFound], "Reads a shared value." => reserved::get_shared_data;
     SetSharedData "proxy_set_shared_data" (Bytes("key"), Bytes("value"), Int("cas")) -> Status;
-        SharedData, ALL, Callbacks, [CasMismatch, InternalFailure], "Sets a shared value." => reserved::internal_failure;
+        SharedData, ALL, Callbacks, [InternalFailure], "Sets a shared value." => reserved::set_shared_data;
     RegisterSharedQueue "proxy_register_shared_queue" (Bytes("name"), Out("queue_id")) -> Status;
-        Queue, ALL, Callbacks, [InternalFailure], "Makes a queue, or becomes its consumer." => reserved::internal_failure;
+        Queue, ALL, Callbacks, [InternalFailure], "Makes a queue, or becomes its consumer." => reserved::register_shared_queue;
     ResolveSharedQueue "proxy_resolve_shared_queue" (Bytes("vm_id"), Bytes("name"), Out("queue_id")) -> Status;
-        Queue, ALL, Callbacks, [NotFound], "Finds a queue." => reserved::not_found;
+        Queue, ALL, Callbacks, [NotFound], "Finds a queue." => reserved::resolve_shared_queue;
     EnqueueSharedQueue "proxy_enqueue_shared_queue" (Int("queue_id"), Bytes("value")) -> Status;
-        Queue, ALL, Callbacks, [NotFound], "Puts an item into a queue." => reserved::not_found;
+        Queue, ALL, Callbacks, [NotFound], "Puts an item into a queue." => reserved::enqueue_shared_queue;
     DequeueSharedQueue "proxy_dequeue_shared_queue" (Int("queue_id"), Out("data"), Out("size")) -> Status;
-        Queue, ALL, Callbacks, [NotFound], "Takes an item out of a queue." => reserved::not_found;
+        Queue, ALL, Callbacks, [NotFound], "Takes an item out of a queue." => reserved::dequeue_shared_queue;
     DefineMetric "proxy_define_metric" (Int("type"), Bytes("name"), Out("metric_id")) -> Status;
-        Metrics, ALL, Callbacks, [InternalFailure], "Defines a metric." => reserved::internal_failure;
+        Metrics, ALL, Callbacks, [BadArgument, InternalFailure], "Defines a metric." => reserved::define_metric;
     IncrementMetric "proxy_increment_metric" (Int("metric_id"), Long("offset")) -> Status;
         Metrics, ALL, Callbacks, [NotFound], "Adds to a metric." => reserved::not_found;
     RecordMetric "proxy_record_metric" (Int("metric_id"), Long("value")) -> Status;
         Metrics, ALL, Callbacks, [NotFound], "Records a value of a metric." => reserved::not_found;
     GetMetric "proxy_get_metric" (Int("metric_id"), Out("value")) -> Status;
-        Metrics, ALL, Callbacks, [NotFound], "Reads a metric." => reserved::not_found;
+        Metrics, ALL, Callbacks, [NotFound], "Reads a metric." => reserved::get_metric;
 
     NotifyMemoryGrowth "emscripten_notify_memory_growth" (Int("memory")) -> None;
         Toolchain, Versions::Extension, Everywhere, [], "Emscripten says that a memory grew." => reserved::nothing;

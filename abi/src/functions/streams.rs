@@ -3,7 +3,7 @@
 use chassis_engine_api::Caller;
 
 use super::{Outcome, log};
-use crate::call::{Call, Fault};
+use crate::call::{Call, Fault, Slice};
 use crate::context::Context;
 use crate::effects::{Effect, LocalResponse};
 use crate::exchange::Direction;
@@ -11,6 +11,9 @@ use crate::headers::{HeaderList, is_host_owned};
 use crate::state::VmState;
 use crate::status::Status;
 use crate::types::{LogLevel, StreamType};
+
+/// How much of a local response's details is kept.
+const MAX_DETAILS: usize = 1024;
 
 pub(crate) fn continue_request<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     resume(call, Direction::Request)
@@ -45,7 +48,7 @@ pub(crate) fn close_stream<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) 
     }
     let state = call.state();
     if let Some(Context::Stream { exchange, .. }) = state.contexts.get(state.effective).copied() {
-        call.board()?.effects.push(Effect::Close { exchange });
+        call.board()?.push(Effect::Close { exchange });
     }
     Ok(Status::Ok)
 }
@@ -64,18 +67,17 @@ pub(crate) fn send_local_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'
     };
     let board = call.board()?;
     let Some(stream) = board.exchanges.get(exchange) else { return Ok(Status::BadArgument) };
-    let answered = stream.answered
-        || board
-            .effects
-            .iter()
-            .any(|e| matches!(e, Effect::LocalResponse { exchange: other, .. } if *other == exchange));
-    if answered {
+    if stream.answered || board.is_being_answered(exchange) {
         log::emit(call.state(), LogLevel::Warn, b"a second local response on one stream has no effect");
         return Ok(Status::Ok);
     }
     if stream.response_started {
         return Ok(Status::BadArgument);
     }
+    if body.len > stream.body_limit {
+        return Ok(Status::InternalFailure);
+    }
+    let details = Slice { len: details.len.min(MAX_DETAILS), ..details };
     let response = Box::new(LocalResponse {
         status: status as u16,
         details: call.copy(details),
@@ -83,7 +85,7 @@ pub(crate) fn send_local_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'
         body: call.copy(body),
         grpc_status: u8::try_from(grpc_status).ok().filter(|code| *code <= 16),
     });
-    call.board()?.effects.push(Effect::LocalResponse { exchange, context, response });
+    call.board()?.push(Effect::LocalResponse { exchange, context, response });
     Ok(Status::Ok)
 }
 
@@ -105,7 +107,7 @@ fn local_headers(bytes: &[u8]) -> Option<HeaderList> {
 fn resume<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, direction: Direction) -> Outcome {
     let state = call.state();
     if let Some(Context::Stream { exchange, lane, .. }) = state.contexts.get(state.effective).copied() {
-        call.board()?.effects.push(Effect::Continue { exchange, lane, direction });
+        call.board()?.push(Effect::Continue { exchange, lane, direction });
     }
     Ok(Status::Ok)
 }

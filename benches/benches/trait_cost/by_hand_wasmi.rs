@@ -74,7 +74,14 @@ fn linker(engine: &Engine) -> Linker<Data> {
     linker
 }
 
-fn get_header(mut caller: Caller<'_, Data>, _: u32, _: u32, _: u32, pointer: u32, size: u32) -> Result<u32, wasmi::Error> {
+fn get_header(
+    mut caller: Caller<'_, Data>,
+    _: u32,
+    _: u32,
+    _: u32,
+    pointer: u32,
+    size: u32,
+) -> Result<u32, wasmi::Error> {
     let len = caller.data().state.value.len();
     let malloc = caller.data().malloc.unwrap();
     let mut call = malloc.call_resumable(&mut caller, len as u32)?;

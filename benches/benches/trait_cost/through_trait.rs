@@ -5,8 +5,8 @@ use std::hint::black_box;
 use chassis_backend_wasmi::WasmiEngine;
 use chassis_backend_wasmtime::WasmtimeEngine;
 use chassis_engine_api::{
-    Budget, Caller, CheckedModule, Engine, Export, ExportSpec, FrontLimits, HostFn, HostModule, Instance, Limits, LinkPlan,
-    Profile, Registrar, Sig, Stop, Ty,
+    Budget, Caller, CheckedModule, Engine, Export, ExportSpec, FrontLimits, HostFn, HostModule, Instance, Limits,
+    LinkPlan, Profile, Registrar, Sig, Stop, Ty,
 };
 use criterion::Criterion;
 

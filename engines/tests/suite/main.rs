@@ -20,6 +20,7 @@ mod aot;
 mod calls;
 mod deadline;
 mod depth;
+mod features;
 mod fuel;
 mod limits;
 mod linking;
@@ -58,6 +59,7 @@ fn add<E: Subject>(all: &mut Vec<Trial>) {
         calls::area(),
         deadline::area(),
         depth::area(),
+        features::area(),
         fuel::area(),
         limits::area(),
         linking::area(),

@@ -16,7 +16,7 @@ use crate::upstream::Upstream;
 fn an_address_in_use_is_an_error_that_names_it() {
     let gateway = Gateway::to("builtin:echo");
     let text = format!("listen: [{}]", gateway.address);
-    let error = Server::start(Settings::new(Config::parse(&text, Path::new("")).unwrap())).unwrap_err();
+    let error = Server::start(Settings::new(Config::parse(&text, Path::new("")).unwrap(), None)).unwrap_err();
     assert!(matches!(&error, ServeError::Listen { address, .. } if *address == gateway.address));
     assert!(error.to_string().starts_with(&format!("cannot listen on {}: ", gateway.address)), "{error}");
 }
@@ -78,7 +78,7 @@ fn many_clients_on_several_workers() {
         "listen: [127.0.0.1:0]\nworkers: 4\nroutes: [{{ uri: /*, upstream: {{ nodes: {{ \"{}\": 1 }} }} }}]",
         upstream.address
     );
-    let server = Server::start(Settings::new(Config::parse(&text, Path::new("")).unwrap())).unwrap();
+    let server = Server::start(Settings::new(Config::parse(&text, Path::new("")).unwrap(), None)).unwrap();
     let address = server.addresses()[0];
     let clients: Vec<_> = (0..50)
         .map(|_| {

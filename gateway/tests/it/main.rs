@@ -32,7 +32,7 @@ impl Gateway {
 
     fn with(routes: &str, change: impl FnOnce(&mut Settings)) -> Self {
         let text = format!("listen: [127.0.0.1:0]\nworkers: 1\nroutes: {routes}\n");
-        let mut settings = Settings::new(Config::parse(&text, Path::new("test.yaml")).unwrap());
+        let mut settings = Settings::new(Config::parse(&text, Path::new("test.yaml")).unwrap(), None);
         change(&mut settings);
         let server = Server::start(settings).unwrap();
         let address = server.addresses()[0];

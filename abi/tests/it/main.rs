@@ -1,0 +1,17 @@
+//! The ABI through its public interface, on the native engine: guests are Rust closures, no Wasm runs.
+#![allow(clippy::unwrap_used)]
+
+mod bodies;
+mod contexts;
+mod entry;
+mod enums;
+mod local_response;
+mod maps;
+mod observer;
+mod phases;
+mod pointers;
+mod properties;
+mod random;
+mod rig;
+mod statuses;
+mod wasi;

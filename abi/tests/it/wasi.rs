@@ -1,0 +1,272 @@
+//! WASI preview 1: all of its functions, with its types, under both names.
+
+use chassis_abi::{Callback, LogLevel, Row, TABLE};
+use chassis_engine_api::{Sig, Ty};
+
+use crate::rig::{DATA, Rig};
+
+/// The functions of preview 1 with their Wasm types, `i` for 32 and `I` for 64 bits, as the witx files give them. All
+/// but `proc_exit` answer an errno.
+const FUNCTIONS: [(&str, &str); 46] = [
+    ("args_get", "ii"),
+    ("args_sizes_get", "ii"),
+    ("environ_get", "ii"),
+    ("environ_sizes_get", "ii"),
+    ("clock_res_get", "ii"),
+    ("clock_time_get", "iIi"),
+    ("fd_advise", "iIIi"),
+    ("fd_allocate", "iII"),
+    ("fd_close", "i"),
+    ("fd_datasync", "i"),
+    ("fd_fdstat_get", "ii"),
+    ("fd_fdstat_set_flags", "ii"),
+    ("fd_fdstat_set_rights", "iII"),
+    ("fd_filestat_get", "ii"),
+    ("fd_filestat_set_size", "iI"),
+    ("fd_filestat_set_times", "iIIi"),
+    ("fd_pread", "iiiIi"),
+    ("fd_prestat_get", "ii"),
+    ("fd_prestat_dir_name", "iii"),
+    ("fd_pwrite", "iiiIi"),
+    ("fd_read", "iiii"),
+    ("fd_readdir", "iiiIi"),
+    ("fd_renumber", "ii"),
+    ("fd_seek", "iIii"),
+    ("fd_sync", "i"),
+    ("fd_tell", "ii"),
+    ("fd_write", "iiii"),
+    ("path_create_directory", "iii"),
+    ("path_filestat_get", "iiiii"),
+    ("path_filestat_set_times", "iiiiIIi"),
+    ("path_link", "iiiiiii"),
+    ("path_open", "iiiiiIIii"),
+    ("path_readlink", "iiiiii"),
+    ("path_remove_directory", "iii"),
+    ("path_rename", "iiiiii"),
+    ("path_symlink", "iiiii"),
+    ("path_unlink_file", "iii"),
+    ("poll_oneoff", "iiii"),
+    ("proc_exit", "i"),
+    ("proc_raise", "i"),
+    ("random_get", "ii"),
+    ("sched_yield", ""),
+    ("sock_accept", "iii"),
+    ("sock_recv", "iiiiii"),
+    ("sock_send", "iiiii"),
+    ("sock_shutdown", "ii"),
+];
+
+const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
+
+#[test]
+fn every_function_is_there_under_both_names_with_its_type() {
+    for (name, params) in FUNCTIONS {
+        let params: Vec<Ty> = params.chars().map(|c| if c == 'I' { Ty::I64 } else { Ty::I32 }).collect();
+        let result = (name != "proc_exit").then_some(Ty::I32);
+        for module in MODULES {
+            let row = Row::find(module, name).unwrap_or_else(|| panic!("{module}.{name}"));
+            let Sig { params: found, result: found_result } = row.sig;
+            assert_eq!((found, found_result), (&params[..], result), "{module}.{name}");
+        }
+    }
+    assert_eq!(TABLE.iter().filter(|row| row.modules == MODULES).count(), FUNCTIONS.len());
+}
+
+const SUCCESS: u32 = 0;
+const BADF: u32 = 8;
+const FAULT: u32 = 21;
+const INVAL: u32 = 28;
+const NOENT: u32 = 44;
+const NOSYS: u32 = 52;
+const NOTDIR: u32 = 54;
+const NOTSOCK: u32 = 57;
+const NOTSUP: u32 = 58;
+const SPIPE: u32 = 70;
+
+#[test]
+fn there_are_three_standard_streams_and_no_files() {
+    let mut rig = Rig::new();
+    rig.request(|wasm| {
+        for (name, open) in [
+            ("fd_advise", SPIPE),
+            ("fd_allocate", SPIPE),
+            ("fd_close", SUCCESS),
+            ("fd_datasync", SUCCESS),
+            ("fd_fdstat_get", SUCCESS),
+            ("fd_fdstat_set_flags", NOTSUP),
+            ("fd_fdstat_set_rights", SUCCESS),
+            ("fd_filestat_get", SUCCESS),
+            ("fd_filestat_set_size", SPIPE),
+            ("fd_filestat_set_times", NOTSUP),
+            ("fd_pread", SPIPE),
+            ("fd_prestat_get", BADF),
+            ("fd_prestat_dir_name", BADF),
+            ("fd_pwrite", SPIPE),
+            ("fd_readdir", NOTDIR),
+            ("fd_renumber", NOTSUP),
+            ("fd_seek", SPIPE),
+            ("fd_sync", SUCCESS),
+            ("fd_tell", SPIPE),
+            ("sock_accept", NOTSOCK),
+            ("sock_recv", NOTSOCK),
+            ("sock_send", NOTSOCK),
+            ("sock_shutdown", NOTSOCK),
+        ] {
+            let params = FUNCTIONS.iter().find(|(function, _)| *function == name).unwrap().1.len();
+            for fd in 0..5 {
+                let mut args = vec![0; params];
+                args[0] = fd;
+                let expected = if fd < 3 { open } else { BADF };
+                assert_eq!(wasm.wasi(name, &args).unwrap(), expected, "{name} {fd}");
+            }
+        }
+        for (name, expected) in [
+            ("path_create_directory", BADF),
+            ("path_filestat_get", BADF),
+            ("path_filestat_set_times", BADF),
+            ("path_link", BADF),
+            ("path_open", NOENT),
+            ("path_readlink", BADF),
+            ("path_remove_directory", BADF),
+            ("path_rename", BADF),
+            ("path_unlink_file", BADF),
+            ("proc_raise", NOSYS),
+            ("args_get", SUCCESS),
+            ("sched_yield", SUCCESS),
+        ] {
+            let params = FUNCTIONS.iter().find(|(function, _)| *function == name).unwrap().1.len();
+            assert_eq!(wasm.wasi(name, &vec![0; params]).unwrap(), expected, "{name}");
+        }
+        assert_eq!(wasm.wasi("path_symlink", &[0, 0, 3, 0, 0]).unwrap(), BADF);
+    });
+}
+
+#[test]
+fn descriptors_are_described_as_character_devices() {
+    let mut rig = Rig::new();
+    rig.request(|wasm| {
+        for (fd, rights) in [(0, 2), (1, 64), (2, 64)] {
+            wasm.put(64, &[0xff; 64]);
+            assert_eq!(wasm.wasi("fd_fdstat_get", &[fd, 64]).unwrap(), 0);
+            assert_eq!((wasm.u64_at(64), wasm.u64_at(72), wasm.u64_at(80)), (2, rights, 0));
+            wasm.put(64, &[0xff; 64]);
+            assert_eq!(wasm.wasi("fd_filestat_get", &[fd, 64]).unwrap(), 0);
+            assert_eq!(wasm.host.memory()[64 + 16], 2);
+            assert_eq!(wasm.host.memory()[64..128].iter().filter(|byte| **byte != 0).count(), 1);
+        }
+    });
+}
+
+#[test]
+fn arguments_are_none_and_the_environment_is_the_configured_one() {
+    let mut rig = Rig::new();
+    rig.request(|wasm| {
+        wasm.put(0, &[0xff; 16]);
+        assert_eq!(wasm.wasi("args_sizes_get", &[0, 4]).unwrap(), 0);
+        assert_eq!((wasm.u32_at(0), wasm.u32_at(4)), (0, 0));
+        assert_eq!(wasm.wasi("environ_sizes_get", &[0, 4]).unwrap(), 0);
+        assert_eq!((wasm.u32_at(0), wasm.u32_at(4)), (2, 15));
+        assert_eq!(wasm.wasi("environ_get", &[0, u64::from(DATA)]).unwrap(), 0);
+        assert_eq!((wasm.u32_at(0), wasm.u32_at(4)), (DATA, DATA + 4));
+        assert_eq!(wasm.host.memory()[DATA as usize..][..15], *b"A=1\0LONG=value\0");
+        for (pointers, text) in [(0x2_0000 - 7, DATA), (0, 0x2_0000 - 14), (u32::MAX, u32::MAX)] {
+            assert_eq!(wasm.wasi("environ_get", &[pointers.into(), text.into()]).unwrap(), FAULT);
+        }
+        assert_eq!(wasm.wasi("environ_get", &[0x2_0000 - 8, 0x2_0000 - 15]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn clocks_and_random_bytes() {
+    let mut rig = Rig::new();
+    rig.request(|wasm| {
+        assert_eq!(wasm.wasi("clock_time_get", &[0, 1, 0]).unwrap(), 0);
+        assert_eq!(wasm.u64_at(0), 0x0102_0304_0506_0708);
+        assert_eq!(wasm.wasi("clock_time_get", &[1, u64::MAX, 0]).unwrap(), 0);
+        assert_eq!(wasm.u64_at(0), 42);
+        assert_eq!(wasm.wasi("clock_res_get", &[1, 0]).unwrap(), 0);
+        assert_eq!(wasm.u64_at(0), 1);
+        for id in [2, 3, 0xffff_ffff] {
+            assert_eq!(wasm.wasi("clock_time_get", &[id, 0, 0]).unwrap(), INVAL);
+            assert_eq!(wasm.wasi("clock_res_get", &[id, 0]).unwrap(), INVAL);
+        }
+        wasm.put(0, &[0; 4]);
+        assert_eq!(wasm.wasi("random_get", &[1, 2]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), 0x00aa_aa00);
+        assert_eq!(wasm.wasi("random_get", &[0, 0]).unwrap(), 0);
+        assert_eq!(wasm.wasi("random_get", &[0, 65_536]).unwrap(), 0);
+        assert_eq!(wasm.wasi("random_get", &[0, 65_537]).unwrap(), INVAL);
+        assert_eq!(wasm.wasi("random_get", &[0x2_0000, 1]).unwrap(), FAULT);
+        wasm.put(0, &[0xff; 4]);
+        assert_eq!(wasm.wasi("poll_oneoff", &[0, 0, 1, 0]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), 0);
+    });
+}
+
+#[test]
+fn writes_to_the_standard_streams_are_log_lines() {
+    let mut rig = Rig::new();
+    let stream = rig.stream;
+    rig.request(|wasm| {
+        wasm.put(DATA, b"hello\n");
+        let vectors = [DATA, 3, DATA + 3, 0, DATA + 3, 3].map(u32::to_le_bytes).concat();
+        wasm.put(64, &vectors);
+        assert_eq!(wasm.wasi("fd_write", &[1, 64, 3, 0]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), 6);
+        assert_eq!(wasm.wasi("fd_write", &[2, 64, 1, 0]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), 3);
+        // Nothing, in no pieces and in many.
+        assert_eq!(wasm.wasi("fd_write", &[1, 64, 0, 0]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), 0);
+        wasm.put(0x4000, &[0; 8 * 1024]);
+        assert_eq!(wasm.wasi("fd_write", &[1, 0x4000, 1024, 0]).unwrap(), 0);
+        assert_eq!(wasm.wasi("fd_write", &[1, 0x4000, 1025, 0]).unwrap(), INVAL);
+        assert_eq!(wasm.wasi("fd_write", &[1, 0x4000, 0xffff_ffff, 0]).unwrap(), INVAL);
+        for fd in [0, 3, 0xffff_ffff] {
+            assert_eq!(wasm.wasi("fd_write", &[fd, 64, 1, 0]).unwrap(), BADF);
+        }
+        // A later piece that is bad keeps the earlier ones from being written.
+        let vectors = [DATA, 3, 0x1_ffff, 2].map(u32::to_le_bytes).concat();
+        wasm.put(64, &vectors);
+        assert_eq!(wasm.wasi("fd_write", &[1, 64, 2, 0]).unwrap(), FAULT);
+        assert_eq!(wasm.wasi("fd_write", &[1, 0x2_0000 - 8, 2, 0]).unwrap(), FAULT);
+    });
+    let lines: Vec<_> = rig.take_logs().into_iter().map(|(level, line, context, _)| (level, line, context)).collect();
+    assert_eq!(lines, [(LogLevel::Info, b"hello".to_vec(), stream), (LogLevel::Error, b"hel".to_vec(), stream)]);
+}
+
+#[test]
+fn many_pieces_of_a_large_memory_cost_one_line() {
+    let mut rig = Rig::new();
+    let seen = rig.request(|wasm| {
+        let vectors = [0_u32, 0x2_0000].map(u32::to_le_bytes).concat().repeat(1024);
+        wasm.put(0x4000, &vectors);
+        (wasm.wasi("fd_write", &[1, 0x4000, 1024, 0]).unwrap(), wasm.u32_at(0))
+    });
+    assert_eq!(seen, (0, 0x2_0000 * 1024));
+    assert_eq!(rig.take_logs()[0].1.len(), 64 << 10);
+}
+
+#[test]
+fn input_is_at_its_end() {
+    let mut rig = Rig::new();
+    rig.request(|wasm| {
+        wasm.put(0, &[0xff; 4]);
+        assert_eq!(wasm.wasi("fd_read", &[0, 0, 0, 0]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), 0);
+        assert_eq!(wasm.wasi("fd_read", &[1, 0, 0, 0]).unwrap(), NOTSUP);
+        assert_eq!(wasm.wasi("fd_read", &[3, 0, 0, 0]).unwrap(), BADF);
+    });
+}
+
+#[test]
+fn exit_ends_the_guest_from_everywhere() {
+    for callback in [Callback::Start, Callback::Initialize, Callback::RequestHeaders, Callback::Log] {
+        for code in [0, 1, u64::from(u32::MAX)] {
+            let mut rig = Rig::new();
+            let stop =
+                rig.run(callback, 3, move |wasm| wasm.import("wasi_unstable", "proc_exit", &[code])).unwrap_err();
+            assert_eq!(stop.to_string(), format!("the guest exited with code {}", code as u32 as i32));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The VMs of one worker, and the task that does for them what belongs to no request.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+use std::time::Instant;
+
+use chassis_host::{StreamKey, Worker};
+use tokio::sync::Notify;
+
+/// The VMs of one worker.
+pub(crate) struct Guests {
+    worker: RefCell<Worker>,
+    bell: Arc<Bell>,
+    /// Streams that have ended. A future that is dropped may not enter a guest, so it leaves the stream here.
+    ended: RefCell<Vec<StreamKey>>,
+    /// When the task will look at the timers.
+    armed: Cell<Option<Instant>>,
+}
+
+/// Wakes the task.
+#[derive(Debug, Default)]
+struct Bell(Notify);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+impl Guests {
+    /// Guests whose plugins `add` adds.
+    pub(crate) fn new<E>(mut worker: Worker, add: impl FnOnce(&mut Worker) -> Result<(), E>) -> Result<Rc<Self>, E> {
+        let bell = Arc::new(Bell::default());
+        worker.set_waker(Some(Waker::from(Arc::clone(&bell))));
+        add(&mut worker)?;
+        Ok(Rc::new(Guests { worker: RefCell::new(worker), bell, ended: RefCell::default(), armed: Cell::new(None) }))
+    }
+
+    /// Gives the worker to `work`, which may not call this again.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Worker) -> R) -> R {
+        let mut worker = self.worker.borrow_mut();
+        let result = work(&mut worker);
+        if worker.next_timer() != self.armed.get() {
+            self.bell.0.notify_one();
+        }
+        result
+    }
+
+    /// Leaves a stream to be closed.
+    pub(crate) fn end(&self, key: StreamKey) {
+        self.ended.borrow_mut().push(key);
+        self.bell.0.notify_one();
+    }
+
+    /// Closes streams that have ended, runs timers, and takes over VMs that were prepared.
+    pub(crate) async fn keep(self: Rc<Self>) {
+        loop {
+            let ended = std::mem::take(&mut *self.ended.borrow_mut());
+            let next = {
+                let mut worker = self.worker.borrow_mut();
+                ended.into_iter().for_each(|key| worker.close(key));
+                worker.receive_prepared();
+                let now = Instant::now();
+                if worker.next_timer().is_some_and(|next| next <= now) {
+                    worker.run_timers(now);
+                }
+                worker.next_timer()
+            };
+            self.armed.set(next);
+            match next {
+                None => self.bell.0.notified().await,
+                Some(next) => {
+                    tokio::select! {
+                        () = self.bell.0.notified() => {}
+                        () = tokio::time::sleep_until(next.into()) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guests")
+    }
+}

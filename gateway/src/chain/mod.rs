@@ -1,0 +1,340 @@
+//! The life of a request that passes plugins.
+//!
+//! Three futures work on a stream: [`Run`], until there is a response; the request's body, which the connection to the
+//! upstream pulls through the chain; and the response's body, which the client's connection pulls. Each puts into the
+//! chain what comes and takes what has passed; none waits inside a plugin.
+
+mod body;
+mod convert;
+mod guests;
+mod stream;
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis_abi::{Callback, Direction};
+use chassis_host::{Link, Plugin, Progress};
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body::Body;
+use hyper::body::Incoming;
+
+pub(crate) use self::body::{RequestThrough, ResponseThrough};
+pub(crate) use self::guests::Guests;
+pub(crate) use self::stream::Stream;
+
+use self::body::PIECES_PER_TURN;
+use self::convert::Kept;
+use self::stream::Feed;
+use crate::body::{Content, RequestBody, ResponseBody, Sending, refusal_in};
+use crate::head::{Exchange, Refusal};
+use crate::headers::set_framing;
+use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
+use crate::stall::Stall;
+use crate::upstream::{UpstreamBody, UpstreamError};
+
+/// The plugins of a route, as one worker runs them.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    guests: Rc<Guests>,
+    links: Arc<[Link]>,
+    /// Whether any plugin has a callback for bodies or trailers of requests, and of responses. Others pass untouched.
+    looks_at_requests: bool,
+    looks_at_responses: bool,
+    /// How long a stream may be held.
+    pause: Duration,
+}
+
+impl Chain {
+    pub(crate) fn new(guests: &Rc<Guests>, links: Vec<Link>, plugins: &[&Plugin]) -> Self {
+        let any = |callbacks: [Callback; 2]| {
+            plugins.iter().any(|plugin| callbacks.iter().any(|callback| plugin.exports(*callback)))
+        };
+        Chain {
+            guests: Rc::clone(guests),
+            links: links.into(),
+            looks_at_requests: any([Callback::RequestBody, Callback::RequestTrailers]),
+            looks_at_responses: any([Callback::ResponseBody, Callback::ResponseTrailers]),
+            pause: plugins.iter().map(|plugin| plugin.spec().limits.pause).min().unwrap_or(Duration::MAX),
+        }
+    }
+}
+
+/// Answers a request through a chain.
+pub(crate) async fn run(
+    chain: &Chain,
+    route: &Rc<Route>,
+    request: Request<Incoming>,
+    exchange: Exchange,
+) -> Result<Response<ResponseBody>, Reset> {
+    let (mut head, body) = request.into_parts();
+    let client = exchange.client().address();
+    let attributes = [
+        ("source.address", Bytes::from(client.to_string())),
+        ("source.port", Bytes::copy_from_slice(&i64::from(client.port()).to_le_bytes())),
+        (
+            "request.protocol",
+            Bytes::from_static(if head.version == Version::HTTP_10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
+        ),
+        ("xds.route_name", Bytes::copy_from_slice(route.id.as_bytes())),
+    ];
+    let method = head.method.clone();
+    let (list, kept) = convert::request_list(&mut head);
+    let key = chain.guests.with(|worker| worker.open(Arc::clone(&chain.links), list, attributes));
+    let mut run = Run {
+        route: Rc::clone(route),
+        chain,
+        exchange,
+        method,
+        stream: Stream::new(&chain.guests, key),
+        request: Some(Waiting::new(body, kept, chain.looks_at_requests, Direction::Request)),
+        upstream: None,
+        response: None,
+        pause: Stall::new(chain.pause),
+    };
+    let ends = run.request.as_ref().is_some_and(|request| request.length == Some(0));
+    run.stream.with(|worker, key| worker.request_headers(key, ends));
+    std::future::poll_fn(|cx| run.poll(cx)).await?;
+    run.finish()
+}
+
+/// A body of at most so many bytes is waited for before its head goes on, so that its length can be told.
+const SMALL: u64 = 64 << 10;
+
+/// A request until there is a response.
+struct Run<'a> {
+    route: Rc<Route>,
+    chain: &'a Chain,
+    exchange: Exchange,
+    method: Method,
+    stream: Rc<Stream>,
+    /// The request, until it is sent.
+    request: Option<Waiting<Incoming>>,
+    /// The upstream, while it is waited for.
+    upstream: Option<Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>>>>>,
+    /// The upstream's response.
+    response: Option<Waiting<UpstreamBody>>,
+    pause: Stall,
+}
+
+/// A message whose head is in the chain.
+struct Waiting<B> {
+    kept: Kept,
+    /// How long its body came.
+    length: Option<u64>,
+    body: Source<B>,
+}
+
+enum Source<B> {
+    /// No plugin looks at it.
+    Untouched(B),
+    Fed(Feed<B>),
+}
+
+impl<B> Waiting<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<crate::body::BodyError>,
+{
+    fn new(body: B, kept: Kept, fed: bool, direction: Direction) -> Self {
+        let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        let body = if fed { Source::Fed(Feed::new(body, direction)) } else { Source::Untouched(body) };
+        Waiting { kept, length, body }
+    }
+
+    /// Whether it need not be waited for any more of the body.
+    fn may_go(&self, ended: bool) -> bool {
+        ended || matches!(self.body, Source::Untouched(_)) || self.length.is_none_or(|length| length > SMALL)
+    }
+}
+
+impl Run<'_> {
+    /// Ready when the response's head may be taken.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reset>> {
+        for _ in 0..PIECES_PER_TURN {
+            let progress = self.stream.progress()?;
+            if self.has_response(&progress) {
+                return Poll::Ready(Ok(()));
+            }
+            if progress.answered {
+                self.request = None;
+                self.upstream = None;
+                self.response = None;
+            }
+            let goes = self.request.as_ref().is_some_and(|request| request.may_go(progress.request.ended));
+            if goes && progress.request.headers {
+                self.send(&progress);
+                continue;
+            }
+            if self.poll_sources(cx) {
+                self.pause.came();
+                continue;
+            }
+            if progress.request.paused || progress.response.paused || progress.waits_for_vm {
+                if self.pause.poll(cx).is_ready() {
+                    self.give_up(StatusCode::SERVICE_UNAVAILABLE, "a plugin paused it for too long");
+                    self.pause.came();
+                    continue;
+                }
+            } else {
+                self.pause.came();
+            }
+            self.stream.wait(Direction::Response, cx);
+            return Poll::Pending;
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn has_response(&self, progress: &Progress) -> bool {
+        let body = match &self.response {
+            Some(response) if !progress.answered => response.may_go(progress.response.ended),
+            _ => progress.response.ended,
+        };
+        progress.response.headers && body
+    }
+
+    /// Puts into the chain what is there. `false` if nothing was.
+    fn poll_sources(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(Waiting { body: Source::Fed(feed), .. }) = &mut self.request {
+            match feed.poll(&self.stream, cx) {
+                Poll::Ready(Ok(true)) => return true,
+                Poll::Ready(Err(error)) => {
+                    let refusal = refusal_in(&*error);
+                    self.give_up(refusal.status(), &format!("the request broke off: {refusal}"));
+                    return true;
+                }
+                Poll::Ready(Ok(false)) | Poll::Pending => {}
+            }
+        }
+        if let Some(upstream) = &mut self.upstream
+            && let Poll::Ready(result) = upstream.as_mut().poll(cx)
+        {
+            self.upstream = None;
+            match result {
+                Ok(response) => self.receive(response),
+                Err(error) => self.give_up_quietly(error.status()),
+            }
+            return true;
+        }
+        if let Some(Waiting { body: Source::Fed(feed), .. }) = &mut self.response {
+            match feed.poll(&self.stream, cx) {
+                Poll::Ready(Ok(true)) => return true,
+                Poll::Ready(Err(_)) => {
+                    self.give_up_quietly(StatusCode::BAD_GATEWAY);
+                    return true;
+                }
+                Poll::Ready(Ok(false)) | Poll::Pending => {}
+            }
+        }
+        false
+    }
+
+    /// Sends the request as the chain has let it pass.
+    fn send(&mut self, progress: &Progress) {
+        let Some(Waiting { kept, length, body }) = self.request.take() else { return };
+        let list = self.stream.with(|worker, key| worker.take_headers(key, Direction::Request));
+        let mut head = match convert::request_head(&list, kept) {
+            Ok(head) => head,
+            Err(error) => {
+                return self.give_up(StatusCode::INTERNAL_SERVER_ERROR, &format!("a plugin's request: {error}"));
+            }
+        };
+        let progress = &progress.request;
+        let sending = Sending::new();
+        let (body, length) = match body {
+            Source::Untouched(_) if length == Some(0) => (RequestBody::Empty, length),
+            Source::Untouched(body) => (RequestBody::Client(body, Rc::clone(&sending)), length),
+            Source::Fed(_) if progress.ended && progress.body == 0 && !progress.trailers => {
+                (RequestBody::Empty, Some(0))
+            }
+            Source::Fed(feed) => {
+                let length = (progress.ended && !progress.trailers).then_some(progress.body as u64);
+                let (stream, sending) = (Rc::clone(&self.stream), Rc::clone(&sending));
+                (RequestBody::Through(RequestThrough { stream, feed, sending, length, ended: false }), length)
+            }
+        };
+        if progress.trailers {
+            self.announce(Direction::Request, &mut head.headers);
+        }
+        if !matches!(body, RequestBody::Empty) || head.headers.contains_key(header::CONTENT_LENGTH) {
+            set_framing(&mut head.headers, length, true);
+        }
+        let (route, client) = (Rc::clone(&self.route), self.exchange.client().address());
+        self.upstream = Some(Box::pin(async move {
+            let node = route.upstream.pick();
+            let request = outgoing(head, body, node).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
+            let result = route.upstream.send(node, request, Some(sending)).await;
+            result.inspect_err(|error| report(&route, node, error, client))
+        }));
+    }
+
+    /// Takes the upstream's response into the chain.
+    fn receive(&mut self, response: Response<UpstreamBody>) {
+        let (head, body) = response.into_parts();
+        let (list, kept) = convert::response_list(head.status, head.headers);
+        let ends = body.is_end_stream();
+        self.response = Some(Waiting::new(body, kept, self.chain.looks_at_responses, Direction::Response));
+        self.stream.with(|worker, key| worker.response_headers(key, list, ends));
+    }
+
+    /// The response as the chain has let it pass.
+    fn finish(self) -> Result<Response<ResponseBody>, Reset> {
+        let progress = self.stream.progress()?;
+        let (kept, came) = match self.response {
+            Some(Waiting { kept, length, body }) if !progress.answered => (kept, Some((body, length))),
+            _ => (Kept::default(), None),
+        };
+        let list = self.stream.with(|worker, key| worker.take_headers(key, Direction::Response));
+        let (status, mut headers) = convert::response_head(&list, kept).map_err(|error| {
+            tracing::warn!(route = self.route.id, "a plugin's response: {error}");
+            Reset
+        })?;
+        let progress = &progress.response;
+        if progress.trailers {
+            let trailers = self.stream.with(|worker, key| worker.take_trailers(key, Direction::Response));
+            convert::announce(&mut headers, &trailers);
+        }
+        let known = (progress.ended && !progress.trailers).then_some(progress.body as u64);
+        let (content, length) = match came {
+            Some((Source::Untouched(body), length)) => (Content::Upstream(body, Some(self.stream)), length),
+            _ if known == Some(0) => (Content::Whole(Bytes::new()), known),
+            came => {
+                let feed = came.and_then(|(body, _)| match body {
+                    Source::Fed(feed) => Some(feed),
+                    Source::Untouched(_) => None,
+                });
+                (Content::Through(ResponseThrough::new(self.stream, feed, self.chain.pause, known)), known)
+            }
+        };
+        if has_no_body(&self.method, status) {
+            crate::headers::keep_told_length(&mut headers);
+        } else {
+            set_framing(&mut headers, length, false);
+        }
+        let mut response = Response::new(ResponseBody::new(content, self.exchange));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    fn announce(&self, direction: Direction, headers: &mut http::HeaderMap) {
+        let trailers = self.stream.with(|worker, key| worker.take_trailers(key, direction));
+        convert::announce(headers, &trailers);
+    }
+
+    /// Answers instead of the upstream, and says why.
+    fn give_up(&mut self, status: StatusCode, why: &str) {
+        let client = self.exchange.client().address();
+        tracing::warn!(%client, route = self.route.id, "answered with {}: {why}", status.as_u16());
+        self.give_up_quietly(status);
+    }
+
+    fn give_up_quietly(&mut self, status: StatusCode) {
+        let body = Bytes::from(format!("{status}\n"));
+        self.stream.with(|worker, key| worker.answer(key, status.as_u16(), body));
+    }
+}
