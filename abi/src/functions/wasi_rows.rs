@@ -102,7 +102,7 @@ host_functions! {
     PathRename "path_rename" (Int("fd"), Bytes("old_path"), Int("new_fd"), Bytes("new_path")) -> Errno;
         Files, Wasi, Start, [], "Renames a file." => wasi::no_file;
     PathSymlink "path_symlink" (Bytes("old_path"), Int("fd"), Bytes("new_path")) -> Errno;
-        Files, Wasi, Start, [], "Makes a symbolic link." => wasi::not_supported;
+        Files, Wasi, Start, [], "Makes a symbolic link." => wasi::no_file;
     PathUnlinkFile "path_unlink_file" (Int("fd"), Bytes("path")) -> Errno;
         Files, Wasi, Start, [], "Removes a file." => wasi::no_file;
     PollOneoff "poll_oneoff" (Int("subscriptions"), Int("events"), Int("count"), Out("happened")) -> Errno;

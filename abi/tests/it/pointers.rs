@@ -181,7 +181,7 @@ fn edges_and_overlaps_are_fine() {
 /// The calls that give something that the allocator has to make room for.
 fn giving() -> Vec<(&'static str, Vec<u32>)> {
     vec![
-        ("proxy_get_header_map_value", vec![0, DATA, 3, 0, 4]),
+        ("proxy_get_header_map_value", vec![0, DATA, 7, 0, 4]),
         ("proxy_get_header_map_pairs", vec![0, 0, 4]),
         ("proxy_get_buffer_bytes", vec![0, 0, 11, 0, 4]),
         ("proxy_get_property", vec![DATA + 16, 11, 0, 4]),
@@ -189,7 +189,7 @@ fn giving() -> Vec<(&'static str, Vec<u32>)> {
 }
 
 fn give(wasm: &mut Wasm<'_>, name: &str, args: &[u32]) -> Result<u32, Stop> {
-    wasm.put(DATA, b"x-a");
+    wasm.put(DATA, b":method");
     wasm.put(DATA + 16, b"plugin_name");
     wasm.put(0, &[0xee; 8]);
     wasm.env(name, args)
