@@ -35,7 +35,7 @@ fn what_a_guest_sets_stays_with_the_stream() {
         assert_eq!(wasm.property("empty"), Ok(Vec::new()));
         assert_eq!(wasm.property("a"), Err(NONE));
     });
-    rig.run(Callback::RequestHeaders, other, |wasm| Ok(assert_eq!(wasm.property("a.b"), Err(NONE)))).unwrap();
+    assert_eq!(rig.run(Callback::RequestHeaders, other, |wasm| Ok(wasm.property("a.b"))).unwrap(), Err(NONE));
     rig.run(Callback::Tick, root, |wasm| {
         assert_eq!(wasm.property("a.b"), Err(NONE));
         assert_eq!(wasm.set_property("a", b"1"), NONE, "there is no stream to set it on");

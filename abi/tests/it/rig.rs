@@ -33,6 +33,9 @@ pub(crate) enum Allocator {
     Calls(&'static str, &'static str),
 }
 
+/// A log line: level, text, context and callback.
+pub(crate) type Line = (LogLevel, Vec<u8>, ContextId, Option<Callback>);
+
 type Job = Box<dyn FnOnce(&mut Wasm<'_>) -> Result<(), Stop> + Send>;
 
 /// What test and guest share.
@@ -42,7 +45,7 @@ pub(crate) struct Shared {
     allocator: Mutex<Option<Allocator>>,
     /// The sizes that the allocator was asked for.
     pub(crate) asked: Mutex<Vec<u32>>,
-    pub(crate) logs: Mutex<Vec<(LogLevel, Vec<u8>, ContextId, Option<Callback>)>>,
+    pub(crate) logs: Mutex<Vec<Line>>,
     /// What the services answer for properties.
     pub(crate) known: Mutex<Vec<(String, Property)>>,
     /// Whether the clock panics.
@@ -333,7 +336,7 @@ impl Rig {
         self.board().exchanges.get_mut(key).unwrap()
     }
 
-    pub(crate) fn take_logs(&self) -> Vec<(LogLevel, Vec<u8>, ContextId, Option<Callback>)> {
+    pub(crate) fn take_logs(&self) -> Vec<Line> {
         std::mem::take(&mut self.shared.logs.lock().unwrap())
     }
 
