@@ -85,11 +85,9 @@ pub enum OpenError {
 }
 
 fn available(name: &str) -> bool {
-    match name {
-        "wasmtime" => cfg!(feature = "wasmtime"),
-        "wasmi" => cfg!(feature = "wasmi"),
-        _ => false,
-    }
+    const COMPILED_IN: [(&str, bool); 2] =
+        [("wasmtime", cfg!(feature = "wasmtime")), ("wasmi", cfg!(feature = "wasmi"))];
+    COMPILED_IN.contains(&(name, true))
 }
 
 cfg_if::cfg_if! {

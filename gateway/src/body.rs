@@ -138,6 +138,8 @@ impl Body for RequestBody {
 #[derive(Debug)]
 pub(crate) struct ResponseBody {
     content: Content,
+    /// The stream of a chain, which ends with the response, even if no plugin looks at its body.
+    _stream: Option<Rc<Stream>>,
     /// The request counts as being answered until this is dropped.
     _exchange: Exchange,
 }
@@ -147,15 +149,20 @@ pub(crate) struct ResponseBody {
 pub(crate) enum Content {
     /// They are here.
     Whole(Bytes),
-    /// They come from an upstream; the stream of a chain that does not look at them lives as long.
-    Upstream(UpstreamBody, Option<Rc<Stream>>),
+    /// They come from an upstream.
+    Upstream(UpstreamBody),
     /// They come out of a chain.
     Through(ResponseThrough),
 }
 
 impl ResponseBody {
     pub(crate) fn new(content: Content, exchange: Exchange) -> Self {
-        ResponseBody { content, _exchange: exchange }
+        ResponseBody { content, _stream: None, _exchange: exchange }
+    }
+
+    /// One that belongs to a stream of a chain.
+    pub(crate) fn of_stream(content: Content, stream: Rc<Stream>, exchange: Exchange) -> Self {
+        ResponseBody { content, _stream: Some(stream), _exchange: exchange }
     }
 }
 
@@ -167,7 +174,7 @@ impl Body for ResponseBody {
         match &mut self.get_mut().content {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Upstream(body, _) => Pin::new(body).poll_frame(cx),
+            Content::Upstream(body) => Pin::new(body).poll_frame(cx),
             Content::Through(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -175,7 +182,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(bytes) => bytes.is_empty(),
-            Content::Upstream(body, _) => body.is_end_stream(),
+            Content::Upstream(body) => body.is_end_stream(),
             Content::Through(body) => body.is_end_stream(),
         }
     }
@@ -183,7 +190,7 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Upstream(body, _) => body.size_hint(),
+            Content::Upstream(body) => body.size_hint(),
             Content::Through(body) => body.size_hint(),
         }
     }

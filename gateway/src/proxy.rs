@@ -110,7 +110,7 @@ async fn forward(route: &Route, request: Request<Incoming>, exchange: Exchange) 
     match route.upstream.send(node, request, sending).await {
         Ok(mut response) => {
             prepare(&mut response, &method);
-            response.map(|body| ResponseBody::new(Content::Upstream(body, None), exchange))
+            response.map(|body| ResponseBody::new(Content::Upstream(body), exchange))
         }
         Err(error) => {
             report(route, node, &error, exchange.client().address());

@@ -1,6 +1,9 @@
 //! Cases, what they need of an engine, and how they become trials.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use chassis_engine_api::{Capabilities, Profile, Support};
 use libtest_mimic::{Failed, Trial};
@@ -105,14 +108,34 @@ fn trial<E: Subject>(area: &str, case: &Case<E>, engine: &E) -> Trial {
         return Trial::test(name, cannot).with_kind(reason).with_ignored_flag(true);
     }
     let (run, engine, quiet) = (case.run, engine.clone(), case.needs.contains(&Need::Quiet));
-    Trial::test(name, move || {
-        in_turn(quiet, || run(&engine));
+    Trial::test(name.clone(), move || {
+        in_turn(quiet, || watched(&name, || run(&engine)));
         Ok(())
     })
 }
 
+/// How long a case may take, by far.
+const HANGS: Duration = Duration::from_secs(120);
+
+/// Runs a case. If it hangs, its guest cannot be stopped, so the process ends with the name of the case.
+#[allow(clippy::print_stderr)]
+fn watched(name: &str, case: impl FnOnce()) {
+    let (done, watch) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            if watch.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{name} has run for {HANGS:?} and would not end: FAILED");
+                std::process::exit(1);
+            }
+        });
+        // Dropped when the case is over, by a panic too, which ends the watch.
+        let _done = done;
+        case();
+    });
+}
+
 /// Runs `case` beside others, or alone.
-pub(crate) fn in_turn(alone: bool, case: impl FnOnce()) {
+fn in_turn(alone: bool, case: impl FnOnce()) {
     static TURN: RwLock<()> = RwLock::new(());
     if alone {
         let _turn = TURN.write().unwrap_or_else(PoisonError::into_inner);

@@ -300,14 +300,14 @@ impl Run<'_> {
         }
         let known = (progress.ended && !progress.trailers).then_some(progress.body as u64);
         let (content, length) = match came {
-            Some((Source::Untouched(body), length)) => (Content::Upstream(body, Some(self.stream)), length),
+            Some((Source::Untouched(body), length)) => (Content::Upstream(body), length),
             _ if known == Some(0) => (Content::Whole(Bytes::new()), known),
             came => {
                 let feed = came.and_then(|(body, _)| match body {
                     Source::Fed(feed) => Some(feed),
                     Source::Untouched(_) => None,
                 });
-                (Content::Through(ResponseThrough::new(self.stream, feed, self.chain.pause, known)), known)
+                (Content::Through(ResponseThrough::new(Rc::clone(&self.stream), feed, self.chain.pause, known)), known)
             }
         };
         if has_no_body(&self.method, status) {
@@ -315,7 +315,7 @@ impl Run<'_> {
         } else {
             set_framing(&mut headers, length, false);
         }
-        let mut response = Response::new(ResponseBody::new(content, self.exchange));
+        let mut response = Response::new(ResponseBody::of_stream(content, self.stream, self.exchange));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
