@@ -1,0 +1,52 @@
+//! The real binary, as people and scripts use it: what it prints, and with which code it ends.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+
+/// The binary, with nothing from the surroundings that changes its output.
+fn chassis<I: IntoIterator>(args: I) -> Command
+where
+    I::Item: AsRef<std::ffi::OsStr>,
+{
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("chassis"));
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+        command.env_remove(variable);
+    }
+    command.args(args);
+    command
+}
+
+/// A plugin of the repository, as `rust/hello.wasm` or `wat/trap.wat`.
+fn plugin(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins").join(name)
+}
+
+/// How a command ended.
+struct Output {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary to its end.
+fn output<I: IntoIterator>(args: I) -> Output
+where
+    I::Item: AsRef<std::ffi::OsStr>,
+{
+    let output = chassis(args).output().unwrap();
+    Output {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+#[test]
+fn plugins_are_where_the_tests_look_for_them() {
+    assert!(plugin("rust/hello.wasm").is_file());
+    let version = output(["--version"]);
+    assert_eq!(version.code, 0, "{}", version.stderr);
+    assert!(version.stdout.starts_with("chassis ") && version.stderr.is_empty(), "{}", version.stdout);
+}
