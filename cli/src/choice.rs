@@ -1,8 +1,11 @@
 //! Which engines are meant.
 
+use std::error::Error;
+use std::fmt;
+
 use chassis_engine_api::Profile;
 use chassis_engine_api::compile::{ChildCompiler, CompilePolicy};
-use chassis_engines::{ProxyWasmEngine, compiled_in, default_engine, open};
+use chassis_engines::{ENGINES, ProxyWasmEngine, compiled_in, default_engine, open};
 use clap::ValueEnum;
 
 use crate::exit::{Exit, Failure};
@@ -15,10 +18,9 @@ pub(crate) struct Engine {
 
 /// The engines of these names; `all` is every one that was compiled in, and no name the default one.
 pub(crate) fn engines(names: &[String]) -> Result<Vec<Engine>, Failure> {
-    let default: Vec<String> = default_engine().map(str::to_owned).into_iter().collect();
     let all = || compiled_in().into_iter().map(str::to_owned).collect();
     let names: Vec<String> = match names {
-        [] => default,
+        [] => default_engine().map(str::to_owned).into_iter().collect(),
         names if names.iter().any(|name| name == "all") => all(),
         names => names.to_vec(),
     };
@@ -31,10 +33,34 @@ pub(crate) fn engines(names: &[String]) -> Result<Vec<Engine>, Failure> {
         }
     }
     if engines.is_empty() {
-        let error = anyhow::anyhow!("no engine was compiled in; build with `--features wasmtime` or another one");
-        return Err(Failure::new(Exit::NoEngine, error));
+        return Err(NoEngine.into());
     }
     Ok(engines)
+}
+
+/// The engine that runs when none is named.
+pub(crate) fn default() -> Result<ProxyWasmEngine, Box<dyn Error + Send + Sync>> {
+    let name = default_engine().ok_or(NoEngine)?;
+    Ok(open(name, Profile::Deadline)?)
+}
+
+/// There is no engine at all.
+#[derive(Debug)]
+pub(crate) struct NoEngine;
+
+impl fmt::Display for NoEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = ENGINES.map(|engine| format!("`--features {}`", engine.name)).join(" or ");
+        write!(f, "no engine was compiled in; build with {names}")
+    }
+}
+
+impl Error for NoEngine {}
+
+impl From<NoEngine> for Failure {
+    fn from(error: NoEngine) -> Self {
+        Failure::new(Exit::NoEngine, error)
+    }
 }
 
 /// Where modules are compiled.

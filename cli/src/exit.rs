@@ -37,11 +37,31 @@ pub(crate) type Ended = Result<Exit, Failure>;
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) error: anyhow::Error,
+    /// What is wrong besides; printed after it.
+    pub(crate) others: Vec<anyhow::Error>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
-        Failure { exit, error: error.into() }
+        Failure { exit, error: error.into(), others: Vec::new() }
+    }
+
+    /// Several errors, in this order, each with the code that it would end with alone: the lowest counts, as a mistake
+    /// in a file is to be mended before anything that is missing here. `None` without an error.
+    pub(crate) fn several(errors: impl IntoIterator<Item = (Exit, anyhow::Error)>) -> Option<Self> {
+        let mut errors = errors.into_iter();
+        let (exit, error) = errors.next()?;
+        let mut failure = Failure::new(exit, error);
+        for (exit, error) in errors {
+            failure.exit = failure.exit.min(exit);
+            failure.others.push(error);
+        }
+        Some(failure)
+    }
+
+    /// All errors, in their order.
+    pub(crate) fn errors(&self) -> impl Iterator<Item = &anyhow::Error> {
+        std::iter::once(&self.error).chain(&self.others)
     }
 
     /// Whether it is only that nobody reads the output any more.
@@ -75,5 +95,14 @@ mod tests {
     fn a_known_engine_that_is_not_here_has_its_own_code() {
         assert_eq!(Failure::from(OpenError::NotCompiledIn { name: "wasmi" }).exit, Exit::NoEngine);
         assert_eq!(Failure::from(OpenError::Unknown { name: "v9".to_owned() }).exit, Exit::Usage);
+    }
+
+    #[test]
+    fn of_several_errors_each_is_kept_and_the_lowest_code_counts() {
+        let errors = [(Exit::NoEngine, "a"), (Exit::Invalid, "b")].map(|(exit, text)| (exit, anyhow::anyhow!(text)));
+        let failure = Failure::several(errors).unwrap();
+        assert_eq!(failure.exit, Exit::Invalid);
+        assert_eq!(failure.errors().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(Failure::several([]).is_none());
     }
 }

@@ -12,6 +12,7 @@ mod engines;
 mod exit;
 mod inspect;
 mod run;
+mod serve;
 mod style;
 mod values;
 
@@ -28,18 +29,19 @@ Exit codes:
   1  the check ran and the answer is no (run: the engines do not agree)
   2  the command line is wrong
   3  the plugin failed: trap, deadline, exit, refused start, endless pause
-  4  a module or a configuration cannot be read or is not valid
+  4  a module or a configuration cannot be read or is not valid, or an address cannot be listened on
   5  the engine was not compiled in";
 
 const EXAMPLES: &str = "\
 Examples:
+  chassis serve examples/prime-auth.yaml
   chassis run plugin.wasm --request 'GET /hello' -H 'token: 32323'
   chassis run plugin.wat --engine all --body @request.json --config @plugin.json
   chassis inspect plugin.wasm
   chassis engines
   chassis completions bash > chassis.bash";
 
-/// A Proxy-Wasm host whose engine can be swapped.
+/// Serve, run and inspect Proxy-Wasm plugins, on any engine.
 #[derive(Parser)]
 #[command(name = "chassis", version, max_term_width = 100)]
 #[command(after_help = EXIT_CODES, after_long_help = long_help())]
@@ -53,6 +55,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Run(Box<run::Args>),
     Inspect(inspect::Args),
     Engines(engines::Args),
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.color.apply();
     let ended = match cli.command {
+        Command::Serve(args) => serve::execute(&args),
         Command::Run(args) => run::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
         Command::Engines(args) => engines::execute(&args),
@@ -86,7 +90,9 @@ fn code(ended: Ended) -> Exit {
         Err(failure) => failure,
     };
     // There is nothing left to be done about a standard error that is closed.
-    let _ = style::print_error(&format!("{:#}", failure.error));
+    for error in failure.errors() {
+        let _ = style::print_error(&format!("{error:#}"));
+    }
     failure.exit
 }
 

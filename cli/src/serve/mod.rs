@@ -1,0 +1,157 @@
+//! `chassis serve`: the gateway, with one configuration file.
+
+mod log;
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chassis_abi::Services;
+use chassis_engine_api::Profile;
+use chassis_engines::{OpenError, ProxyWasmEngine, open};
+use chassis_gateway::config::{Config, ConfigError, Place};
+use chassis_gateway::plugins::{LoadFailure, PluginFailure, Plugins, PluginsError};
+use chassis_gateway::{ServeError, Server, Settings};
+use chassis_host::{HostServices, LogSink, StartError};
+
+use self::log::{Format, Level, TracingSink};
+use crate::choice::{self, Compile};
+use crate::exit::{Ended, Exit, Failure};
+
+const LONG: &str = "\
+Serve requests as a configuration file says: listen, match routes, run plugins, proxy to upstreams.
+
+Everything that is wrong with the file or with a plugin is said before anything is listened on. SIGTERM or SIGINT ends \
+it when all requests that are running have ended; a second one ends it at once. What happens is logged to the standard \
+error.";
+
+const AFTER: &str = "\
+Examples:
+  chassis serve examples/prime-auth.yaml
+  chassis serve gateway.yaml --engine wasmi --workers 2
+  chassis serve gateway.yaml --log-format json --log-level debug
+
+Exit codes:
+  0  ended by a signal
+  2  the command line is wrong
+  3  a plugin failed at its start
+  4  the configuration or a module cannot be read or is not valid, or an address cannot be listened on
+  5  the engine was not compiled in";
+
+/// Serve requests as a configuration file says.
+#[derive(clap::Args)]
+#[command(long_about = LONG, after_long_help = AFTER)]
+pub(crate) struct Args {
+    /// The configuration, YAML.
+    file: PathBuf,
+    /// The engine of all plugins, whatever the file says.
+    #[arg(long, value_name = "NAME")]
+    engine: Option<String>,
+    /// How many threads serve. One per core, unless given here or in the file.
+    #[arg(long, value_name = "N", value_parser = workers)]
+    workers: Option<NonZeroUsize>,
+    /// Where modules are compiled; engines that do not compile have no part in this.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Compile::Child)]
+    compile: Compile,
+    /// How log lines look.
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
+    log_format: Format,
+    /// Log lines below this level are dropped, those of plugins too.
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Info)]
+    log_level: Level,
+}
+
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let workers = text.parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= 1024);
+    workers.ok_or_else(|| "must be a number from 1 to 1024".to_owned())
+}
+
+pub(crate) fn execute(args: &Args) -> Ended {
+    log::start(args.log_format, args.log_level);
+    // A wrong name is found even if the file has no plugin.
+    let forced = args.engine.as_deref().map(|name| open(name, Profile::Deadline)).transpose()?;
+    let mut config = Config::load(&args.file).map_err(refused)?;
+    config.workers = args.workers.or(config.workers);
+    let plugins = load(args, &config, forced)?;
+    for plugin in plugins.plugins() {
+        tracing::info!(
+            plugin = plugin.name(),
+            engine = plugin.engine(),
+            abi = plugin.abi_version().as_str(),
+            file = %plugin.spec().file.display(),
+            "plugin loaded"
+        );
+    }
+    let places: Vec<(String, Place)> =
+        config.plugins.iter().map(|plugin| (plugin.name.clone(), plugin.place)).collect();
+    let server = Server::start(Settings::new(config, Some(plugins)));
+    let server = server.map_err(|error| not_started(&args.file, &places, error))?;
+    server.run().map_err(|error| Failure::new(Exit::Invalid, error))?;
+    Ok(Exit::Success)
+}
+
+fn load(args: &Args, config: &Config, forced: Option<ProxyWasmEngine>) -> Result<Plugins, Failure> {
+    let engine = |name: Option<&str>| -> Result<ProxyWasmEngine, Box<dyn Error + Send + Sync>> {
+        match (&forced, name) {
+            (Some(engine), _) => Ok(engine.clone()),
+            (None, Some(name)) => Ok(open(name, Profile::Deadline)?),
+            (None, None) => choice::default(),
+        }
+    };
+    let sink: Arc<dyn LogSink> = Arc::new(TracingSink);
+    let level = args.log_level.into();
+    let services = {
+        let sink = Arc::clone(&sink);
+        Arc::new(move || Box::new(HostServices::new(Arc::clone(&sink), level)) as Box<dyn Services>)
+    };
+    let policy = args.compile.policy()?;
+    Plugins::load(config, &args.file, &engine, &policy, services, sink).map_err(not_loaded)
+}
+
+/// An error for each problem, so that each is on a line of its own.
+fn refused(error: ConfigError) -> Failure {
+    let errors: Vec<ConfigError> = match error {
+        ConfigError::Invalid { file, problems } => {
+            let alone = |problem| ConfigError::Invalid { file: file.clone(), problems: vec![problem] };
+            problems.into_iter().map(alone).collect()
+        }
+        error => vec![error],
+    };
+    several(errors.into_iter().map(|error| (Exit::Invalid, error.into())))
+}
+
+fn not_loaded(error: PluginsError) -> Failure {
+    let PluginsError { file, failures } = error;
+    several(failures.into_iter().map(|failure| {
+        let exit = exit_of(&failure);
+        (exit, PluginsError { file: file.clone(), failures: vec![failure] }.into())
+    }))
+}
+
+fn several(errors: impl IntoIterator<Item = (Exit, anyhow::Error)>) -> Failure {
+    let none = || Failure::new(Exit::Invalid, anyhow::anyhow!("something is wrong that was not told"));
+    Failure::several(errors).unwrap_or_else(none)
+}
+
+fn exit_of(failure: &PluginFailure) -> Exit {
+    match &failure.error {
+        // An unknown name is the file's mistake.
+        LoadFailure::Engine(error) if matches!(error.downcast_ref(), Some(OpenError::Unknown { .. })) => Exit::Invalid,
+        LoadFailure::Engine(_) => Exit::NoEngine,
+        _ => Exit::Invalid,
+    }
+}
+
+fn not_started(file: &Path, places: &[(String, Place)], error: ServeError) -> Failure {
+    let exit = match &error {
+        ServeError::Plugin { source: StartError::Stopped { .. }, .. } => Exit::PluginFailed,
+        _ => Exit::Invalid,
+    };
+    let place = match &error {
+        ServeError::Plugin { plugin, .. } => places.iter().find(|(name, _)| name == plugin),
+        _ => None,
+    };
+    let at = place.map_or_else(String::new, |(_, place)| format!(":{}:{}", place.line, place.column));
+    Failure::new(exit, anyhow::anyhow!("{}{at}: {error}", file.display()))
+}
