@@ -1,6 +1,6 @@
 //! The whole gateway: workers, and how they end.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -144,21 +144,19 @@ impl Server {
         &self.addresses
     }
 
-    /// Says on stderr where it listens, and serves until SIGTERM or SIGINT; then accepts nothing new, and returns when
-    /// all requests have ended, when the drain limit is over, or at a second signal.
+    /// Logs where it listens, and serves until SIGTERM or SIGINT; then accepts nothing new, and returns when all requests
+    /// have ended, when the drain limit is over, or at a second signal.
     ///
     /// # Errors
     /// [`ServeError`] if signals cannot be caught or a worker ended by itself.
     pub fn run(mut self) -> Result<(), ServeError> {
-        let mut stderr = io::stderr().lock();
-        for address in &self.addresses {
-            // Nobody may be there to read it.
-            let _ = writeln!(stderr, "listening on http://{address}");
-        }
-        drop(stderr);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
+            // Before the lines at which others know that they may send signals.
             let mut signals = Signals::new()?;
+            for address in &self.addresses {
+                tracing::info!("listening on http://{address}");
+            }
             tokio::select! {
                 () = signals.next() => {}
                 _ = self.ended.recv() => return Err(ServeError::WorkerEnded),
