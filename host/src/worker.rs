@@ -54,6 +54,8 @@ pub struct Worker {
     /// The plugin that was entered last, whose effects are the ones on the board.
     entered: PluginId,
     waker: Option<Waker>,
+    /// The time that timers go by.
+    clock: Arc<dyn Fn() -> Instant + Send + Sync>,
 }
 
 /// What the chain has let pass of a stream.
@@ -177,6 +179,7 @@ impl Worker {
             ordered: 0,
             entered: 0,
             waker: None,
+            clock: Arc::new(Instant::now),
         }
     }
 
@@ -204,6 +207,12 @@ impl Worker {
         if let Some(board) = self.board.as_mut() {
             board.observer = observer;
         }
+    }
+
+    /// Has timers go by another clock than the system's, for embedders that put the time forward. Timers that are set
+    /// already keep their time.
+    pub fn set_clock(&mut self, clock: Arc<dyn Fn() -> Instant + Send + Sync>) {
+        self.clock = clock;
     }
 
     /// Begins a stream with a request whose headers have come (pseudo-headers first); `attributes` are what properties
@@ -738,7 +747,7 @@ impl Worker {
     fn set_timer(&mut self, plugin: PluginId, context: ContextId, period: Duration) {
         self.timers.retain(|timer| timer.plugin != plugin || timer.context != context);
         if !period.is_zero() {
-            self.timers.push(Timer { plugin, context, period, next: Instant::now() + period });
+            self.timers.push(Timer { plugin, context, period, next: (self.clock)() + period });
         }
     }
 }
