@@ -1,7 +1,7 @@
 //! What a host function sees of its caller.
 
 use chassis_engine_api::{Caller, Export, Stop};
-use wasmtime::{Extern, Memory};
+use wasmtime::{AsContextMut, Extern, Memory};
 
 use crate::instance::Data;
 use crate::stop::stop;
@@ -40,7 +40,7 @@ impl<S: Send + 'static> Caller<S> for View<'_, S> {
             Some(callee) => callee,
             None => self.callee_during_start(export),
         };
-        callee.call(&mut self.caller, slots).map_err(stop)
+        callee.call(self.caller.as_context_mut(), slots).map_err(stop)
     }
 }
 

@@ -14,6 +14,8 @@ use crate::values::Callee;
 /// A running instance.
 pub struct WasmtimeInstance<S: Send + 'static> {
     store: Store<Data<S>>,
+    /// By [`Export`]: what is called from outside.
+    callbacks: Box<[Option<Callee>]>,
 }
 
 /// What an instance holds besides its memory. Calls read from it without reference counts or locks.
@@ -22,7 +24,7 @@ pub(crate) struct Data<S> {
     pub(crate) meter: Meter,
     /// `None` while the start section runs, or if the module exports none.
     pub(crate) memory: Option<Memory>,
-    /// By [`Export`]; empty while the start section runs.
+    /// By [`Export`]: what host functions call; empty while the start section runs.
     callees: Box<[Option<Callee>]>,
     pub(crate) exports: Arc<Exports>,
     fuel: bool,
@@ -66,7 +68,7 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
             Verdict::Continue => Ok(UpdateDeadline::Continue(1)),
             Verdict::Expired => Err(unwind(Stop::Deadline)),
         });
-        let mut instance = WasmtimeInstance { store };
+        let mut instance = WasmtimeInstance { store, callbacks: Box::default() };
         match instance.start(linked, budget) {
             Ok(()) => Ok(instance),
             Err(stop) => Err(Failed { stop, state: instance.store.into_data().state }),
@@ -86,6 +88,7 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
             });
             callees.push(found);
         }
+        self.callbacks = callees.clone().into();
         let memory = linked.exports.memory.and_then(|export| instance.get_module_export(&mut self.store, &export));
         let data = self.store.data_mut();
         data.callees = callees.into();
@@ -97,26 +100,31 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
     #[inline]
     fn spend(&mut self, budget: Budget) -> Result<(), Stop> {
         let data = self.store.data_mut();
-        data.meter = Meter::start(&budget);
+        let ticked = data.meter.restart(&budget);
         if data.fuel {
             self.store.set_fuel(budget.fuel.unwrap_or(u64::MAX)).map_err(stop)?;
         } else if budget.fuel.is_some() {
             return Err(no_fuel());
         }
-        self.store.set_epoch_deadline(1);
+        // Without this the guest would be interrupted once more than it need be, in vain.
+        if ticked {
+            self.store.set_epoch_deadline(1);
+        }
         Ok(())
     }
 }
 
 impl<S: Send + 'static> Instance<S> for WasmtimeInstance<S> {
-    #[inline]
+    // Whoever knows the engine at compile time calls compiled code without a step between; whoever does not has one
+    // copy of this behind the object-safe edge.
+    #[inline(always)]
     fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
         let _running = clock::enter();
         self.spend(budget)?;
-        let Some(callee) = self.store.data().callee(export) else {
+        let Some(Some(callback)) = self.callbacks.get(usize::from(export.0)) else {
             panic!("the module does not export {export:?}");
         };
-        match callee.call(&mut self.store, slots) {
+        match callback.call(self.store.as_context_mut(), slots) {
             Ok(()) => Ok(Outcome::Done),
             Err(error) => Err(stop(error)),
         }

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use chassis_engine_api::{Sig, Ty};
-use wasmtime::{AsContextMut, Func, FuncType, ValRaw, ValType};
+use wasmtime::{Func, FuncType, StoreContextMut, ValRaw, ValType};
 
 /// The most parameters of a host function or of an export that the host calls.
 pub(crate) const MAX_SLOTS: usize = 16;
@@ -16,14 +16,27 @@ pub(crate) const MAX_SLOTS: usize = 16;
 pub(crate) struct Callee {
     func: Func,
     params: u8,
-    result: Option<Ty>,
+    result: Width,
+}
+
+/// How much of a raw value a result is; the rest of it is not defined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Width {
+    None,
+    Bits32,
+    Bits64,
 }
 
 impl Callee {
     /// `None` if `func` is of another type than `sig`, or of one that a host cannot call.
     pub(crate) fn new(func: Func, store: impl wasmtime::AsContext, sig: &Sig) -> Option<Self> {
         let fits = callable(sig) && is(&func.ty(&store), sig);
-        fits.then_some(Callee { func, params: sig.params.len() as u8, result: sig.result })
+        let result = match sig.result {
+            None => Width::None,
+            Some(Ty::I32 | Ty::F32) => Width::Bits32,
+            Some(_) => Width::Bits64,
+        };
+        fits.then_some(Callee { func, params: sig.params.len() as u8, result })
     }
 
     /// Calls the function with parameters from `slots` and leaves its result in `slots[0]`.
@@ -31,7 +44,7 @@ impl Callee {
     /// # Panics
     /// If `slots` is too short.
     #[inline]
-    pub(crate) fn call(&self, store: impl AsContextMut, slots: &mut [u64]) -> wasmtime::Result<()> {
+    pub(crate) fn call<T: 'static>(&self, store: StoreContextMut<'_, T>, slots: &mut [u64]) -> wasmtime::Result<()> {
         let params = usize::from(self.params);
         let mut values = [MaybeUninit::<ValRaw>::uninit(); MAX_SLOTS];
         values[0].write(ValRaw::u64(0));
@@ -43,9 +56,12 @@ impl Callee {
         // result, all numbers, and that they fit the array; the parameters are initialised above. Wasmtime's async
         // calls, from which this must not come, are not compiled in.
         unsafe { self.func.call_unchecked(store, space) }?;
-        if let Some(ty) = self.result {
-            // SAFETY: initialised above.
-            slots[0] = read(unsafe { values[0].assume_init_ref() }, ty);
+        // SAFETY: initialised above.
+        let value = unsafe { values[0].assume_init_ref() };
+        match self.result {
+            Width::Bits32 => slots[0] = u64::from(value.get_u32()),
+            Width::Bits64 => slots[0] = value.get_u64(),
+            Width::None => {}
         }
         Ok(())
     }

@@ -74,6 +74,14 @@ impl Meter {
         Meter { start, limit: u64::from(budget.ticks), next_check: start + 1, first: None }
     }
 
+    /// Starts counting now, and says whether a tick went by since it last did.
+    #[inline]
+    pub fn restart(&mut self, budget: &Budget) -> bool {
+        let before = self.start;
+        *self = Meter::start(budget);
+        self.start != before
+    }
+
     /// A meter that never expires.
     pub const fn unlimited() -> Self {
         Meter { start: 0, limit: u64::MAX, next_check: u64::MAX, first: None }

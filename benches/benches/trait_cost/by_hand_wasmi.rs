@@ -115,13 +115,13 @@ fn by_hand(engine: &Engine, linker: &Linker<Data>, module: &Module) -> ByHand {
     ByHand { store, empty, host_calls, get_header }
 }
 
-pub fn calls() -> Box<dyn Calls> {
+pub(crate) fn calls() -> Box<dyn Calls> {
     let engine = engine();
     let module = Module::new(&engine, guest::module()).unwrap();
     Box::new(by_hand(&engine, &linker(&engine), &module))
 }
 
-pub fn modules(criterion: &mut Criterion) {
+pub(crate) fn modules(criterion: &mut Criterion) {
     let engine = engine();
     let linker = linker(&engine);
     let module = Module::new(&engine, guest::module()).unwrap();

@@ -106,12 +106,12 @@ fn by_hand(engine: &Engine, pre: &InstancePre<Data>) -> ByHand {
     ByHand { store, empty, host_calls, get_header }
 }
 
-pub fn calls() -> Box<dyn Calls> {
+pub(crate) fn calls() -> Box<dyn Calls> {
     let engine = engine();
     Box::new(by_hand(&engine, &link(&engine)))
 }
 
-pub fn modules(criterion: &mut Criterion) {
+pub(crate) fn modules(criterion: &mut Criterion) {
     let engine = engine();
     let pre = link(&engine);
     criterion.bench_function("wasmtime/by_hand/instantiate", |b| b.iter(|| by_hand(&engine, &pre)));

@@ -1,12 +1,12 @@
 //! The guest that all sides run.
 
 /// How often a loop of the guest calls the host.
-pub const LOOP: u32 = 1000;
+pub(crate) const LOOP: u32 = 1000;
 /// The header's value.
-pub const VALUE: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+pub(crate) const VALUE: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
 
 /// A module with an empty export, two loops of host calls and a bump allocator.
-pub fn module() -> Vec<u8> {
+pub(crate) fn module() -> Vec<u8> {
     wat::parse_str(format!(
         r#"(module
             (import "env" "nothing" (func $nothing (param i32 i32 i32) (result i32)))
@@ -37,7 +37,7 @@ pub fn module() -> Vec<u8> {
 }
 
 /// A module with many functions, for compiling and loading: about 100 KB.
-pub fn large_module() -> Vec<u8> {
+pub(crate) fn large_module() -> Vec<u8> {
     let mut functions = String::new();
     for i in 0..400 {
         functions.push_str(&format!("(func (export \"f{i}\") (param $x i32) (result i32) (local $y i32)"));

@@ -14,7 +14,7 @@ mod through_trait;
 use criterion::{Criterion, criterion_group};
 
 /// The three calls that a request consists of.
-pub trait Calls {
+pub(crate) trait Calls {
     /// An export that does nothing.
     fn empty(&mut self);
     /// An export that calls a host function that does nothing, [`guest::LOOP`] times.

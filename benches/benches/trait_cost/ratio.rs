@@ -11,16 +11,18 @@ const ROUNDS: usize = 301;
 type Call = fn(&mut dyn Calls);
 
 /// Prints, per engine and call: nanoseconds through the trait and by hand, and the median ratio.
-pub fn print() {
+pub(crate) fn print() {
     let calls: [(&str, Call, u32); 3] = [
         ("empty callback", |side| side.empty(), 1),
         ("host call", |side| side.host_calls(), guest::LOOP),
         ("get_header of 32 bytes", |side| side.get_header(), guest::LOOP),
     ];
-    println!("{:<10} {:<24} {:>10} {:>10} {:>7}", "engine", "call", "trait ns", "by hand", "ratio");
-    for (engine, mut through, mut by_hand) in [
-        ("wasmtime", through_trait::wasmtime(), by_hand_wasmtime::calls()),
-        ("wasmi", through_trait::wasmi(), by_hand_wasmi::calls()),
+    println!("{:<9} {:<13} {:<23} {:>9} {:>9} {:>6}", "engine", "dispatch", "call", "trait ns", "hand ns", "ratio");
+    for (engine, dispatch, mut through, mut by_hand) in [
+        ("wasmtime", "static", through_trait::wasmtime(), by_hand_wasmtime::calls()),
+        ("wasmtime", "dynamic", through_trait::any_wasmtime(), by_hand_wasmtime::calls()),
+        ("wasmi", "static", through_trait::wasmi(), by_hand_wasmi::calls()),
+        ("wasmi", "dynamic", through_trait::any_wasmi(), by_hand_wasmi::calls()),
     ] {
         for (name, call, per) in calls {
             let mut rounds: Vec<(f64, f64)> = Vec::with_capacity(ROUNDS);
@@ -31,7 +33,7 @@ pub fn print() {
             let a = median(rounds.iter().map(|(a, _)| *a));
             let b = median(rounds.iter().map(|(_, b)| *b));
             let ratio = median(rounds.iter().map(|(a, b)| a / b));
-            println!("{engine:<10} {name:<24} {a:>10.1} {b:>10.1} {ratio:>7.2}");
+            println!("{engine:<9} {dispatch:<13} {name:<23} {a:>9.1} {b:>9.1} {ratio:>6.2}");
         }
     }
 }

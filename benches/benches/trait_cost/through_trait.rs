@@ -24,12 +24,12 @@ const MALLOC: Export = Export(3);
 const BUDGET: Budget = Budget { ticks: 50, fuel: None };
 
 /// The state: what a host function has a look at.
-pub struct State {
-    pub value: Vec<u8>,
+pub(crate) struct State {
+    pub(crate) value: Vec<u8>,
 }
 
 impl State {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         State { value: guest::VALUE.to_vec() }
     }
 }
@@ -82,35 +82,62 @@ impl HostModule<State> for Host {
 
 struct Through<I>(I);
 
-impl<I: Instance<State>> Through<I> {
-    #[inline]
-    fn call(&mut self, export: u8) {
-        let mut slots = [1, 2, 3];
-        self.0.call(Export(export), &mut slots, BUDGET).unwrap();
-        black_box(slots[0]);
-    }
-}
+/// An instance of whichever engine.
+struct AcrossTheEdge(Box<dyn Instance<State>>);
 
 impl<I: Instance<State>> Calls for Through<I> {
     fn empty(&mut self) {
-        self.call(0);
+        call(&mut self.0, 0);
     }
 
     fn host_calls(&mut self) {
-        self.call(1);
+        call(&mut self.0, 1);
     }
 
     fn get_header(&mut self) {
-        self.call(2);
+        call(&mut self.0, 2);
     }
 }
 
-pub fn wasmtime() -> Box<dyn Calls> {
+impl Calls for AcrossTheEdge {
+    fn empty(&mut self) {
+        call(&mut *self.0, 0);
+    }
+
+    fn host_calls(&mut self) {
+        call(&mut *self.0, 1);
+    }
+
+    fn get_header(&mut self) {
+        call(&mut *self.0, 2);
+    }
+}
+
+#[inline]
+fn call(instance: &mut (impl Instance<State> + ?Sized), export: u8) {
+    let mut slots = [1, 2, 3];
+    instance.call(Export(export), &mut slots, BUDGET).unwrap();
+    black_box(slots[0]);
+}
+
+/// The engine known at compile time.
+pub(crate) fn wasmtime() -> Box<dyn Calls> {
     calls(&WasmtimeEngine::new(Profile::Deadline).unwrap())
 }
 
-pub fn wasmi() -> Box<dyn Calls> {
+/// The engine known at compile time.
+pub(crate) fn wasmi() -> Box<dyn Calls> {
     calls(&WasmiEngine::new(Profile::Deadline).unwrap())
+}
+
+/// The engine chosen at run time.
+pub(crate) fn any_wasmtime() -> Box<dyn Calls> {
+    Box::new(AcrossTheEdge(Box::new(instance(&WasmtimeEngine::new(Profile::Deadline).unwrap()))))
+}
+
+/// The engine chosen at run time.
+pub(crate) fn any_wasmi() -> Box<dyn Calls> {
+    Box::new(AcrossTheEdge(Box::new(instance(&WasmiEngine::new(Profile::Deadline).unwrap()))))
 }
 
 fn checked(bytes: Vec<u8>) -> CheckedModule {
@@ -129,11 +156,14 @@ fn instantiate<E: Engine>(engine: &E, linked: &E::Linked<State>) -> E::Instance<
 }
 
 fn calls<E: Engine>(engine: &E) -> Box<dyn Calls> {
-    let linked = link(engine, &checked(guest::module()));
-    Box::new(Through(instantiate(engine, &linked)))
+    Box::new(Through(instance(engine)))
 }
 
-pub fn modules(criterion: &mut Criterion) {
+fn instance<E: Engine>(engine: &E) -> E::Instance<State> {
+    instantiate(engine, &link(engine, &checked(guest::module())))
+}
+
+pub(crate) fn modules(criterion: &mut Criterion) {
     let wasmtime = WasmtimeEngine::new(Profile::Deadline).unwrap();
     modules_of(criterion, "wasmtime/trait", &wasmtime);
     modules_of(criterion, "wasmi/trait", &WasmiEngine::new(Profile::Deadline).unwrap());
