@@ -5,11 +5,20 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::{Content, ResponseBody};
 use crate::head::Exchange;
+use crate::upstream::UpstreamBody;
 
 /// A response with `{"error_msg": "..."}`, as APISIX words it.
 pub(crate) fn error(status: StatusCode, message: &str, exchange: Exchange) -> Response<ResponseBody> {
-    let body = Bytes::from(error_body(message));
-    let mut response = Response::new(ResponseBody::new(Content::Whole(body), exchange));
+    plain(status, message).map(|body| ResponseBody::new(Content::Whole(body), exchange))
+}
+
+/// A response in the place of an upstream's.
+pub(crate) fn of_upstream(status: StatusCode) -> Response<UpstreamBody> {
+    plain(status, &status.to_string()).map(UpstreamBody::from)
+}
+
+fn plain(status: StatusCode, message: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(error_body(message)));
     *response.status_mut() = status;
     // A map with one field has room.
     let _ = response.headers_mut().try_insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

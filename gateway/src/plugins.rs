@@ -2,15 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use chassis_abi::{Identity, Services, VmState};
 use chassis_engine_api::AnyEngine;
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_host::{Link, LogSink, Plugin, PluginError, PluginLimits, PluginSpec, Preparer, StartError, Worker};
-use std::rc::Rc;
 use thiserror::Error;
 
 use crate::chain::{Chain, Guests};
@@ -27,11 +26,14 @@ pub type MakeServices = Arc<dyn Fn() -> Box<dyn Services> + Send + Sync>;
 pub struct Plugins {
     /// In the order of the configuration.
     plugins: Vec<Arc<Plugin>>,
+    /// The configuration file, and where in it each plugin is.
+    file: Arc<Path>,
+    places: Vec<Place>,
     services: MakeServices,
     sink: Arc<dyn LogSink>,
 }
 
-/// Why plugins could not be loaded. Displayed as one line per plugin, `file:line:column: plugin ...`.
+/// Why plugins could not be loaded, or do not start. Displayed as one line per plugin, `file:line:column: plugin ...`.
 #[derive(Debug, Error)]
 #[error("{}", failures.iter().map(|failure| failure.line(file)).collect::<Vec<_>>().join("\n"))]
 pub struct PluginsError {
@@ -41,15 +43,15 @@ pub struct PluginsError {
     pub failures: Vec<PluginFailure>,
 }
 
-/// Why a plugin could not be loaded.
+/// Why a plugin could not be loaded, or does not start.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PluginFailure {
     /// Its name.
     pub plugin: String,
-    /// Where it is in the configuration file.
+    /// Where it is in the configuration file; where it is used, if it refused the only configuration it is used with.
     pub place: Place,
-    /// Whether the fault is the engine's name or the module.
+    /// Whether the fault is the engine's name, the module, or how it starts.
     pub error: LoadFailure,
 }
 
@@ -63,6 +65,14 @@ pub enum LoadFailure {
     /// The module.
     #[error(transparent)]
     Module(#[from] PluginError),
+    /// It was stopped while it started, or refused to, or refused its configuration.
+    #[error("{}: {error}", file.display())]
+    Start {
+        /// The module's file.
+        file: PathBuf,
+        /// What happened.
+        error: StartError,
+    },
 }
 
 impl Plugins {
@@ -72,7 +82,7 @@ impl Plugins {
     /// [`PluginsError`] with every plugin that failed.
     pub fn load(
         config: &Config,
-        file: impl Into<PathBuf>,
+        file: impl AsRef<Path>,
         open: OpenEngine<'_>,
         policy: &CompilePolicy,
         services: MakeServices,
@@ -89,9 +99,10 @@ impl Plugins {
             }
         }
         if failures.is_empty() {
-            return Ok(Plugins { plugins, services, sink });
+            let places = config.plugins.iter().map(|plugin| plugin.place).collect();
+            return Ok(Plugins { plugins, file: file.as_ref().into(), places, services, sink });
         }
-        Err(PluginsError { file: file.into(), failures })
+        Err(PluginsError { file: file.as_ref().to_owned(), failures })
     }
 
     /// The plugins, in the order of the configuration.
@@ -106,30 +117,37 @@ impl Plugins {
 
     /// Starts, on this thread, a VM of every plugin that a route uses, with a plugin context for each use. Answers the
     /// chain of each route.
+    ///
+    /// # Errors
+    /// [`PluginsError`] with every plugin that does not start.
     pub(crate) fn start(
         &self,
         routes: &[RouteConfig],
         preparer: Preparer,
-    ) -> Result<(Rc<Guests>, Vec<Option<Chain>>), (String, StartError)> {
-        let mut configurations: Vec<Vec<Bytes>> = vec![Vec::new(); self.plugins.len()];
+    ) -> Result<(Rc<Guests>, Vec<Option<Chain>>), PluginsError> {
+        let mut uses: Vec<Vec<&config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
         let mut chains: Vec<Vec<Link>> = Vec::with_capacity(routes.len());
         for route in routes {
-            let link = |plugin_use: &config::PluginUse| {
-                let of_plugin = &mut configurations[plugin_use.plugin];
-                of_plugin.push(plugin_use.conf.clone());
-                Link { plugin: plugin_use.plugin, configuration: of_plugin.len() - 1 }
-            };
-            chains.push(route.plugins.iter().map(link).collect());
+            let mut chain = Vec::with_capacity(route.plugins.len());
+            for plugin_use in &route.plugins {
+                let plugin = plugin_use.plugin;
+                chain.push(Link { plugin, configuration: uses[plugin].len() });
+                uses[plugin].push(plugin_use);
+            }
+            chains.push(chain);
         }
         let mut ids = vec![None; self.plugins.len()];
         let worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
         let guests = Guests::new(worker, |worker| {
-            for (index, configurations) in configurations.into_iter().enumerate().filter(|(_, c)| !c.is_empty()) {
-                let plugin = &self.plugins[index];
-                let id = worker.add_plugin(Arc::clone(plugin), configurations);
-                ids[index] = Some(id.map_err(|error| (plugin.name().to_owned(), error))?);
+            let mut failures = Vec::new();
+            for (index, uses) in uses.iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
+                let configurations = uses.iter().map(|plugin_use| plugin_use.conf.clone()).collect();
+                match worker.add_plugin(Arc::clone(&self.plugins[index]), configurations) {
+                    Ok(id) => ids[index] = Some(id),
+                    Err(error) => failures.push(self.start_failure(index, uses, error)),
+                }
             }
-            Ok(())
+            if failures.is_empty() { Ok(()) } else { Err(PluginsError { file: self.file.to_path_buf(), failures }) }
         })?;
         let chain = |links: Vec<Link>| {
             let plugins: Vec<&Plugin> = links.iter().map(|link| &*self.plugins[link.plugin]).collect();
@@ -138,6 +156,16 @@ impl Plugins {
         };
         let chains = chains.into_iter().map(chain).collect();
         Ok((guests, chains))
+    }
+
+    fn start_failure(&self, index: usize, uses: &[&config::PluginUse], error: StartError) -> PluginFailure {
+        let place = match (&error, uses) {
+            (StartError::ConfigurationRefused, [only]) => only.place,
+            _ => self.places[index],
+        };
+        let plugin = &self.plugins[index];
+        let error = LoadFailure::Start { file: plugin.spec().file.clone(), error };
+        PluginFailure { plugin: plugin.name().to_owned(), place, error }
     }
 }
 
@@ -148,7 +176,7 @@ impl fmt::Debug for Plugins {
 }
 
 impl PluginFailure {
-    fn line(&self, file: &std::path::Path) -> String {
+    fn line(&self, file: &Path) -> String {
         let Place { line, column } = self.place;
         format!("{}:{line}:{column}: plugin `{}`: {}", file.display(), self.plugin, self.error)
     }

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use chassis_host::StartError;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
 use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
-use crate::plugins::Plugins;
+use crate::plugins::{Plugins, PluginsError};
 use crate::upstream::PoolLimits;
 use crate::worker::{self, Phase};
 
@@ -62,14 +61,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
-    /// A plugin did not start, or refused its configuration.
-    #[error("plugin `{plugin}` does not start: {source}")]
-    Plugin {
-        /// Its name.
-        plugin: String,
-        /// Why.
-        source: StartError,
-    },
+    /// Plugins did not start, or refused their configuration.
+    #[error(transparent)]
+    Plugins(#[from] PluginsError),
     /// A route uses plugins, and none were given: the embedder's fault.
     #[error("the configuration uses plugins that were not loaded")]
     NoPlugins,

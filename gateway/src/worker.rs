@@ -56,8 +56,7 @@ pub(crate) fn run(
     let routes = &settings.config.routes;
     let (guests, chains) = match (&settings.plugins, preparer) {
         (Some(plugins), Some(preparer)) => {
-            let started = plugins.start(routes, preparer);
-            let (guests, chains) = started.map_err(|(plugin, source)| ServeError::Plugin { plugin, source })?;
+            let (guests, chains) = plugins.start(routes, preparer)?;
             (Some(guests), chains)
         }
         _ => (None, routes.iter().map(|_| None).collect()),
@@ -79,8 +78,8 @@ pub(crate) fn run(
         for listener in listeners {
             accepting.push(spawn_local(accept(TcpListener::from_std(listener)?, Rc::clone(&shared), phase.clone())));
         }
-        if let Some(guests) = guests {
-            spawn_local(guests.keep());
+        if let Some(guests) = &guests {
+            spawn_local(Rc::clone(guests).keep());
         }
         let sweep_every = settings.pool.age / 4;
         spawn_local(async move {
@@ -103,6 +102,10 @@ pub(crate) fn run(
                 () = shared.ended.notified() => {}
                 _ = &mut stop => break,
             }
+        }
+        // What plugins log of their last streams is theirs, too.
+        if let Some(guests) = guests {
+            guests.close_ended(usize::MAX);
         }
         Ok(())
     })

@@ -4,13 +4,13 @@ mod log;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chassis_abi::Services;
 use chassis_engine_api::Profile;
 use chassis_engines::{OpenError, ProxyWasmEngine, open};
-use chassis_gateway::config::{Config, ConfigError, Place};
+use chassis_gateway::config::{Config, ConfigError};
 use chassis_gateway::plugins::{LoadFailure, PluginFailure, Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
 use chassis_host::{HostServices, LogSink, StartError};
@@ -83,10 +83,7 @@ pub(crate) fn execute(args: &Args) -> Ended {
             "plugin loaded"
         );
     }
-    let places: Vec<(String, Place)> =
-        config.plugins.iter().map(|plugin| (plugin.name.clone(), plugin.place)).collect();
-    let server = Server::start(Settings::new(config, Some(plugins)));
-    let server = server.map_err(|error| not_started(&args.file, &places, error))?;
+    let server = Server::start(Settings::new(config, Some(plugins))).map_err(not_started)?;
     server.run().map_err(|error| Failure::new(Exit::Invalid, error))?;
     Ok(Exit::Success)
 }
@@ -139,19 +136,14 @@ fn exit_of(failure: &PluginFailure) -> Exit {
         // An unknown name is the file's mistake.
         LoadFailure::Engine(error) if matches!(error.downcast_ref(), Some(OpenError::Unknown { .. })) => Exit::Invalid,
         LoadFailure::Engine(_) => Exit::NoEngine,
+        LoadFailure::Start { error: StartError::Stopped { .. }, .. } => Exit::PluginFailed,
         _ => Exit::Invalid,
     }
 }
 
-fn not_started(file: &Path, places: &[(String, Place)], error: ServeError) -> Failure {
-    let exit = match &error {
-        ServeError::Plugin { source: StartError::Stopped { .. }, .. } => Exit::PluginFailed,
-        _ => Exit::Invalid,
-    };
-    let place = match &error {
-        ServeError::Plugin { plugin, .. } => places.iter().find(|(name, _)| name == plugin),
-        _ => None,
-    };
-    let at = place.map_or_else(String::new, |(_, place)| format!(":{}:{}", place.line, place.column));
-    Failure::new(exit, anyhow::anyhow!("{}{at}: {error}", file.display()))
+fn not_started(error: ServeError) -> Failure {
+    match error {
+        ServeError::Plugins(error) => not_loaded(error),
+        error => Failure::new(Exit::Invalid, error),
+    }
 }

@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use chassis_abi::HeaderList;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, request, uri};
+use thiserror::Error;
 
 use crate::headers::{accepts_trailers, remove_hop_by_hop};
 
@@ -16,6 +17,17 @@ use crate::headers::{accepts_trailers, remove_hop_by_hop};
 pub(crate) struct Kept {
     accepts_trailers: bool,
     trailer: Vec<HeaderValue>,
+}
+
+/// Why a plugin's list makes no request.
+#[derive(Debug, Error)]
+pub(crate) enum RequestError {
+    /// Its pseudo-headers.
+    #[error(transparent)]
+    Http(#[from] http::Error),
+    /// It asks for a tunnel.
+    #[error("CONNECT is not for plugins")]
+    Connect,
 }
 
 /// The list of a request.
@@ -56,14 +68,19 @@ pub(crate) fn trailer_list(mut trailers: HeaderMap) -> HeaderList {
 ///
 /// # Errors
 /// If the pseudo-headers make no request: the plugin's fault.
-pub(crate) fn request_head(list: &HeaderList, kept: Kept) -> Result<request::Parts, http::Error> {
+pub(crate) fn request_head(list: &HeaderList, kept: Kept) -> Result<request::Parts, RequestError> {
     let (mut head, ()) = http::Request::new(()).into_parts();
     let pseudo = |name: &[u8]| list.get(name).map_or(&b""[..], |value| value);
-    head.method = Method::from_bytes(pseudo(b":method"))?;
-    head.uri = Uri::try_from(pseudo(b":path"))?;
+    head.method = Method::from_bytes(pseudo(b":method")).map_err(http::Error::from)?;
+    if head.method == Method::CONNECT {
+        // A tunnel would be open for whatever follows.
+        return Err(RequestError::Connect);
+    }
+    head.uri = Uri::try_from(pseudo(b":path")).map_err(http::Error::from)?;
     let authority = pseudo(b":authority");
     if !authority.is_empty() {
-        head.headers.try_insert(header::HOST, HeaderValue::from_bytes(authority)?)?;
+        let host = HeaderValue::from_bytes(authority).map_err(http::Error::from)?;
+        head.headers.try_insert(header::HOST, host).map_err(http::Error::from)?;
     }
     append(&mut head.headers, list);
     put_back(&mut head.headers, kept);
@@ -92,6 +109,10 @@ pub(crate) fn trailer_map(list: &HeaderList) -> HeaderMap {
 /// Says which trailers come, so that hyper sends them.
 pub(crate) fn announce(headers: &mut HeaderMap, trailers: &HeaderList) {
     let names: Vec<_> = trailers.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
+    if names.is_empty() {
+        headers.remove(header::TRAILER);
+        return;
+    }
     if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
         let _ = headers.try_insert(header::TRAILER, names);
     }
@@ -211,6 +232,8 @@ mod tests {
     fn lists_that_are_no_message_are_errors_and_bad_fields_stay_behind() {
         let none = HeaderList::default();
         assert!(request_head(&none, Kept::default()).is_err());
+        let tunnel: HeaderList = [(":method", "CONNECT"), (":path", "/")].into_iter().collect();
+        assert!(matches!(request_head(&tunnel, Kept::default()), Err(RequestError::Connect)));
         assert!(response_head(&none, Kept::default()).is_err());
         let list: HeaderList =
             [(":status", "201"), ("x", "a\u{1}"), ("host", "h"), ("connection", "close"), ("y", "\u{fc}")]

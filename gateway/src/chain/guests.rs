@@ -1,6 +1,7 @@
 //! The VMs of one worker, and the task that does for them what belongs to no request.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,10 +16,13 @@ pub(crate) struct Guests {
     worker: RefCell<Worker>,
     bell: Arc<Bell>,
     /// Streams that have ended. A future that is dropped may not enter a guest, so it leaves the stream here.
-    ended: RefCell<Vec<StreamKey>>,
+    ended: RefCell<VecDeque<StreamKey>>,
     /// When the task will look at the timers.
     armed: Cell<Option<Instant>>,
 }
+
+/// How many streams are closed before requests have their turn: each is three callbacks of each of its plugins.
+const CLOSED_PER_TURN: usize = 16;
 
 /// Wakes the task.
 #[derive(Debug, Default)]
@@ -51,17 +55,26 @@ impl Guests {
 
     /// Leaves a stream to be closed.
     pub(crate) fn end(&self, key: StreamKey) {
-        self.ended.borrow_mut().push(key);
+        self.ended.borrow_mut().push_back(key);
         self.bell.0.notify_one();
+    }
+
+    /// Closes streams that have ended, at most `most` of them. `false` if there may be more.
+    pub(crate) fn close_ended(&self, most: usize) -> bool {
+        for _ in 0..most {
+            // Closing may end further streams, so nothing stays borrowed.
+            let Some(key) = self.ended.borrow_mut().pop_front() else { return true };
+            self.worker.borrow_mut().close(key);
+        }
+        false
     }
 
     /// Closes streams that have ended, runs timers, and takes over VMs that were prepared.
     pub(crate) async fn keep(self: Rc<Self>) {
         loop {
-            let ended = std::mem::take(&mut *self.ended.borrow_mut());
+            let all_closed = self.close_ended(CLOSED_PER_TURN);
             let next = {
                 let mut worker = self.worker.borrow_mut();
-                ended.into_iter().for_each(|key| worker.close(key));
                 worker.receive_prepared();
                 let now = Instant::now();
                 if worker.next_timer().is_some_and(|next| next <= now) {
@@ -71,6 +84,7 @@ impl Guests {
             };
             self.armed.set(next);
             match next {
+                _ if !all_closed => tokio::task::yield_now().await,
                 None => self.bell.0.notified().await,
                 Some(next) => {
                     tokio::select! {

@@ -29,9 +29,10 @@ pub(crate) use self::stream::Stream;
 use self::body::PIECES_PER_TURN;
 use self::convert::Kept;
 use self::stream::Feed;
+use crate::answer;
 use crate::body::{Content, RequestBody, ResponseBody, Sending, refusal_in};
 use crate::head::{Exchange, Refusal};
-use crate::headers::set_framing;
+use crate::headers::{keep_told_length, set_framing};
 use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
 use crate::stall::Stall;
 use crate::upstream::{UpstreamBody, UpstreamError};
@@ -46,6 +47,8 @@ pub(crate) struct Chain {
     looks_at_responses: bool,
     /// How long a stream may be held.
     pause: Duration,
+    /// How many bytes of body may wait behind headers that are held.
+    buffered_body: usize,
 }
 
 impl Chain {
@@ -59,6 +62,7 @@ impl Chain {
             looks_at_requests: any([Callback::RequestBody, Callback::RequestTrailers]),
             looks_at_responses: any([Callback::ResponseBody, Callback::ResponseTrailers]),
             pause: plugins.iter().map(|plugin| plugin.spec().limits.pause).min().unwrap_or(Duration::MAX),
+            buffered_body: plugins.iter().map(|plugin| plugin.spec().limits.buffered_body).min().unwrap_or(usize::MAX),
         }
     }
 }
@@ -93,6 +97,7 @@ pub(crate) async fn run(
         request: Some(Waiting::new(body, kept, chain.looks_at_requests, Direction::Request)),
         upstream: None,
         response: None,
+        seen: Progress::default(),
         pause: Stall::new(chain.pause),
     };
     let ends = run.request.as_ref().is_some_and(|request| request.length == Some(0));
@@ -117,6 +122,8 @@ struct Run<'a> {
     upstream: Option<Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>>>>>,
     /// The upstream's response.
     response: Option<Waiting<UpstreamBody>>,
+    /// How far the stream was when it was looked at last.
+    seen: Progress,
     pause: Stall,
 }
 
@@ -159,6 +166,10 @@ impl Run<'_> {
             if self.has_response(&progress) {
                 return Poll::Ready(Ok(()));
             }
+            if progress != self.seen {
+                self.seen = progress.clone();
+                self.pause.came();
+            }
             if progress.answered {
                 self.request = None;
                 self.upstream = None;
@@ -169,14 +180,12 @@ impl Run<'_> {
                 self.send(&progress);
                 continue;
             }
-            if self.poll_sources(cx) {
-                self.pause.came();
+            if self.holds_too_much(&progress) || self.poll_sources(cx) {
                 continue;
             }
             if progress.request.paused || progress.response.paused || progress.waits_for_vm {
                 if self.pause.poll(cx).is_ready() {
                     self.give_up(StatusCode::SERVICE_UNAVAILABLE, "a plugin paused it for too long");
-                    self.pause.came();
                     continue;
                 }
             } else {
@@ -195,6 +204,19 @@ impl Run<'_> {
             _ => progress.response.ended,
         };
         progress.response.headers && body
+    }
+
+    /// Gives up if too much of a body has passed the chain while its headers may not go. What is inside of the chain is
+    /// limited there.
+    fn holds_too_much(&mut self, progress: &Progress) -> bool {
+        let limit = self.chain.buffered_body;
+        let status = match (&self.request, &self.response) {
+            (Some(_), _) if progress.request.body > limit => StatusCode::PAYLOAD_TOO_LARGE,
+            (_, Some(_)) if progress.response.body > limit => StatusCode::BAD_GATEWAY,
+            _ => return false,
+        };
+        self.give_up(status, "too much of a body waits behind headers that a plugin paused");
+        true
     }
 
     /// Puts into the chain what is there. `false` if nothing was.
@@ -216,7 +238,9 @@ impl Run<'_> {
             self.upstream = None;
             match result {
                 Ok(response) => self.receive(response),
-                Err(error) => self.give_up_quietly(error.status()),
+                Err(UpstreamError::Client(refusal)) => self.give_up_quietly(refusal.status()),
+                // Plugins see it as a response, as they do in Envoy.
+                Err(error) => self.receive(answer::of_upstream(error.status())),
             }
             return true;
         }
@@ -260,7 +284,9 @@ impl Run<'_> {
         if progress.trailers {
             self.announce(Direction::Request, &mut head.headers);
         }
-        if !matches!(body, RequestBody::Empty) || head.headers.contains_key(header::CONTENT_LENGTH) {
+        let has_body = !matches!(body, RequestBody::Empty) || head.headers.contains_key(header::CONTENT_LENGTH);
+        // A plugin may have taken the length of an empty body away (RFC 9110, section 8.6).
+        if has_body || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             set_framing(&mut head.headers, length, true);
         }
         let (route, client) = (Rc::clone(&self.route), self.exchange.client().address());
@@ -310,8 +336,10 @@ impl Run<'_> {
                 (Content::Through(ResponseThrough::new(Rc::clone(&self.stream), feed, self.chain.pause, known)), known)
             }
         };
-        if has_no_body(&self.method, status) {
-            crate::headers::keep_told_length(&mut headers);
+        // The length of what a GET would get is told if it is known here, else as the upstream told it.
+        let is_known = self.method == Method::HEAD && length.is_some_and(|length| length > 0);
+        if has_no_body(&self.method, status) && !is_known {
+            keep_told_length(&mut headers);
         } else {
             set_framing(&mut headers, length, false);
         }

@@ -110,6 +110,8 @@ pub struct PluginUse {
     pub plugin: usize,
     /// What it gets as its configuration; often empty.
     pub conf: Bytes,
+    /// Where it is in the file, for errors that show up later.
+    pub place: Place,
 }
 
 /// The paths that a route is for; compared with the decoded and normalised path of a request.

@@ -223,7 +223,7 @@ impl Parser<'_> {
                 continue;
             };
             let conf = plugin_use.as_ref().map(|plugin_use| plugin_use.conf.0.clone()).unwrap_or_default();
-            chain.push(PluginUse { plugin, conf: conf.into() });
+            chain.push(PluginUse { plugin, conf: conf.into(), place: place(name) });
         }
         chain.sort_by_key(|plugin_use| (-i64::from(plugins[plugin_use.plugin].priority), plugin_use.plugin));
         chain
