@@ -29,4 +29,7 @@ pub struct HostCall<'a> {
     pub result: Option<u32>,
     /// Whether the answer is a status or an errno, by its name.
     pub result_name: &'static str,
+    /// What a function of the `env` module gave the guest through its return pointers, readable; `None` if that is
+    /// nothing, or the function failed. Bytes come as they are, other values as numbers.
+    pub returned: Option<&'a str>,
 }

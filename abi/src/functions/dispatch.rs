@@ -162,8 +162,13 @@ fn watched<F: Function, C: Caller<VmState> + ?Sized>(caller: &mut C, slots: &mut
         Ok(reply) if F::ROW.sig.result.is_some() => (Some(reply.number()), reply.name()),
         _ => (None, ""),
     };
+    let returned = match &reply {
+        Ok(Reply::Status(Status::Ok)) => readable_return(caller, F::ROW, slots),
+        _ => None,
+    };
     if let Some(observer) = caller.state().board.as_mut().and_then(|board| board.observer.as_mut()) {
-        observer.host_call(HostCall { row: F::ROW, args: &args, result, result_name });
+        let returned = returned.as_deref();
+        observer.host_call(HostCall { row: F::ROW, args: &args, result, result_name, returned });
     }
     let number = reply?.number();
     if let Some(slot) = slots.first_mut()
@@ -201,6 +206,38 @@ fn readable<C: Caller<VmState> + ?Sized>(caller: &mut C, row: &Row, slots: &[u64
         i += 1;
     }
     shown
+}
+
+/// What the return pointers point to; a `data` is followed by its `size`.
+fn readable_return<C: Caller<VmState> + ?Sized>(caller: &mut C, row: &Row, slots: &[u64]) -> Option<String> {
+    let (memory, _) = caller.memory();
+    let memory = &*memory;
+    let number = |at: u64, bytes: usize| {
+        let mut number = [0; 8];
+        let start = at as u32 as usize;
+        number[..bytes].copy_from_slice(memory.get(start..start.checked_add(bytes)?)?);
+        Some(u64::from_le_bytes(number))
+    };
+    let mut shown = Vec::new();
+    // The return pointers come last, as one value each.
+    let outs = row.params.iter().filter(|param| matches!(param, Param::Out(_))).count();
+    let slots = slots.get(row.sig.params.len() - outs..row.sig.params.len())?;
+    let names = row.params[row.params.len() - outs..].iter();
+    let mut data = None;
+    for (param, slot) in names.zip(slots) {
+        match (param, data.take()) {
+            (Param::Out("data"), _) => data = Some(number(*slot, 4)?),
+            (Param::Out("size"), Some(data)) => {
+                let (start, size) = (data as usize, number(*slot, 4)? as usize);
+                let bytes = memory.get(start..start.checked_add(size)?)?;
+                let pairs = row.name == "proxy_get_header_map_pairs";
+                shown.push(if pairs { show_pairs(bytes) } else { show_bytes(bytes) });
+            }
+            (Param::Out("time" | "value"), _) => shown.push(number(*slot, 8)?.to_string()),
+            (_, _) => shown.push(number(*slot, 4)?.to_string()),
+        }
+    }
+    (!shown.is_empty()).then(|| shown.join(", "))
 }
 
 /// Text with its control characters escaped; escaped bytes if it is no text.

@@ -20,8 +20,9 @@ impl Observer for Notes {
     }
 
     fn host_call(&mut self, call: HostCall<'_>) {
-        let HostCall { row, args, result, result_name } = call;
-        self.0.lock().unwrap().push(format!("{} {args:?} {result:?} {result_name}", row.name));
+        let HostCall { row, args, result, result_name, returned } = call;
+        let returned = returned.map_or_else(String::new, |returned| format!(" = {returned}"));
+        self.0.lock().unwrap().push(format!("{} {args:?} {result:?} {result_name}{returned}", row.name));
     }
 }
 
@@ -58,7 +59,7 @@ fn callbacks_and_calls_in_order_with_readable_arguments() {
         *notes.lock().unwrap(),
         [
             "> proxy_on_request_headers 3 [0, 0]",
-            r#"proxy_get_header_map_value ["0", "x-a"] Some(0) ok"#,
+            r#"proxy_get_header_map_value ["0", "x-a"] Some(0) ok = 1"#,
             r#"proxy_get_property ["request.path"] Some(1) not_found"#,
             r#"proxy_log ["9", ""] Some(2) bad_argument"#,
             r#"proxy_log ["2", "a\\n\\u{1b}\\u{0}"] Some(0) ok"#,
@@ -96,4 +97,30 @@ fn a_stop_is_shown_where_it_happened() {
         *notes.lock().unwrap(),
         ["> proxy_on_tick 1 []", r#"proc_exit ["5"] None "#, r#"< proxy_on_tick Err("the guest exited with code 5")"#,]
     );
+}
+
+#[test]
+fn what_return_pointers_got_is_shown() {
+    let (mut rig, notes) = watched();
+    rig.request(|wasm| {
+        wasm.env("proxy_get_header_map_pairs", &[0, 0, 4]).unwrap();
+        wasm.env("proxy_get_header_map_size", &[0, 0]).unwrap();
+        wasm.env("proxy_get_current_time_nanoseconds", &[0]).unwrap();
+        let time = wasm.u64_at(0);
+        wasm.env("proxy_get_log_level", &[0]).unwrap();
+        wasm.env("proxy_get_status", &[0, 4, 8]).unwrap();
+        // Both answers in one place: the size stands where the pointer was.
+        wasm.env("proxy_get_header_map_pairs", &[0, 0, 0]).unwrap();
+        wasm.env("proxy_get_current_time_nanoseconds", &[u32::MAX]).unwrap();
+        wasm.put(DATA, time.to_string().as_bytes());
+        wasm.env("proxy_log", &[2, DATA, time.to_string().len() as u32]).unwrap();
+    });
+    let notes = notes.lock().unwrap();
+    let shown = |i: usize| notes[i].split_once(" = ").map(|(_, shown)| shown.to_owned());
+    assert!(shown(1).unwrap().contains(":path: /") && shown(1).unwrap().contains("x-a: 1"), "{}", notes[1]);
+    assert!(shown(2).unwrap().parse::<u32>().unwrap() > 0);
+    assert!(notes[8].contains(&format!(r#"["2", "{}"]"#, shown(3).unwrap())), "{notes:#?}");
+    assert_eq!((shown(4).as_deref(), shown(5).as_deref()), (Some("3"), Some("0, ")));
+    assert!(shown(6).unwrap().ends_with("malformed bytes>"), "{}", notes[6]);
+    assert_eq!((shown(7), shown(8)), (None, None), "{notes:#?}");
 }

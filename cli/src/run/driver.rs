@@ -111,6 +111,15 @@ impl Trip {
     }
 }
 
+/// What is around a plugin.
+pub(crate) struct World {
+    pub(crate) services: RunServices,
+    pub(crate) clock: Clock,
+    /// The one that the services share.
+    pub(crate) recorder: Recorder,
+    pub(crate) preparer: Preparer,
+}
+
 /// A started plugin.
 pub(crate) struct Driver {
     worker: Worker,
@@ -124,20 +133,20 @@ pub(crate) struct Driver {
 const PREPARED: Duration = Duration::from_secs(60);
 
 impl Driver {
-    /// Starts a plugin with its configuration. What the guest did is in the recorder, which `services` share.
+    /// Starts a plugin with its configuration. What the guest did is in the recorder, even if it does not start.
     ///
     /// # Errors
     /// If it does not start.
     pub(crate) fn start(
         plugin: Arc<Plugin>,
         configuration: Bytes,
-        services: RunServices,
-        recorder: Recorder,
-        preparer: Preparer,
+        world: World,
         settings: Settings,
     ) -> Result<Self, StartError> {
-        let clock = services.clock.clone();
+        let World { services, clock, recorder, preparer } = world;
         let mut worker = Worker::new(Box::new(services), Arc::new(Silent), preparer);
+        let timers = clock.clone();
+        worker.set_clock(Arc::new(move || timers.now()));
         worker.set_observer(Some(Box::new(recorder.clone())));
         let plugin = worker.add_plugin(plugin, vec![configuration])?;
         Ok(Driver { worker, plugin, recorder, clock, settings })
@@ -362,8 +371,14 @@ fn stopped(entry: &Entry) -> Option<Error> {
 pub(crate) fn start_error(plugin: &Plugin, error: &StartError) -> Error {
     let crash = chassis_host::Crash::starting(plugin.name(), error);
     let limits = &plugin.spec().limits;
-    let needs = plugin.module().info().memories.iter().map(|memory| memory.minimum_pages.saturating_mul(64 << 10));
-    let too_large = crash.callback == START_SECTION && needs.sum::<u64>() > limits.memory_bytes;
+    let memories = plugin.module().info().memories.iter();
+    let needs = memories.map(|memory| memory.minimum_pages.saturating_mul(64 << 10)).fold(0, u64::saturating_add);
+    let too_large = crash.callback == START_SECTION && needs > limits.memory_bytes;
+    // Engines say this each in its own words.
+    let message = match too_large {
+        true => format!("the module starts with {needs} bytes of memory, the limit is {}", limits.memory_bytes),
+        false => crash.message,
+    };
     let callback = match error {
         StartError::VmStartRefused => chassis_abi::Callback::VmStart.name(),
         StartError::ConfigurationRefused => chassis_abi::Callback::Configure.name(),
@@ -372,7 +387,7 @@ pub(crate) fn start_error(plugin: &Plugin, error: &StartError) -> Error {
     Error {
         kind: if too_large { "memory" } else { crash.kind },
         callback: callback.to_owned(),
-        message: crash.message,
+        message,
         backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
     }
 }

@@ -17,14 +17,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis_abi::{Identity, LogLevel};
 use chassis_engine_api::compile::CompilePolicy;
-use chassis_host::{FailPolicy, HostServices, Plugin, PluginLimits, PluginSpec, Preparer, StartError};
+use chassis_host::{FailPolicy, Plugin, PluginLimits, PluginSpec, Preparer, StartError};
 use clap::ValueEnum;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use self::driver::{Driver, Error, Message, Outcome, Settings, Trip, Upstream};
+use self::driver::{Driver, Error, Message, Outcome, Settings, Trip, Upstream, World};
 use self::record::Recorder;
 use self::report::{Report, Run, SCHEMA};
-use self::services::{Clock, RunServices, Silent};
+use self::services::{Clock, Origin, RunServices};
 use crate::choice::{self, Compile, Engine};
 use crate::exit::{Ended, Exit, Failure};
 use crate::style;
@@ -179,6 +179,7 @@ fn memory(text: &str) -> Result<u64, String> {
 struct Plan {
     spec: PluginSpec,
     policy: CompilePolicy,
+    origin: Origin,
     configuration: Bytes,
     properties: Arc<HashMap<Vec<u8>, Bytes>>,
     level: LogLevel,
@@ -254,6 +255,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
             fail_policy: FailPolicy::Closed,
         },
         policy: args.compile.policy()?,
+        origin: Origin::now(),
         configuration: input::configuration(args.config.as_ref())?,
         properties: Arc::new(properties),
         level: args.log_level.into(),
@@ -278,20 +280,19 @@ fn run(engine: &Engine, plan: &Plan, upstream: &mut dyn Upstream) -> Result<Vec<
         }
     };
     let recorder = Recorder::default();
-    let clock = Clock::default();
-    let services = plan.services(Some(recorder.clone()), &clock);
-    let spares = {
-        let (level, properties, clock) = (plan.level, plan.properties.clone(), clock.clone());
-        Arc::new(move || {
-            let clock = clock.clone();
-            Box::new(self::services(None, clock, level, properties.clone())) as Box<dyn chassis_abi::Services>
-        })
+    let clock = Clock::new(&plan.origin);
+    let (origin, level, properties) = (plan.origin, plan.level, plan.properties.clone());
+    let services = {
+        let clock = clock.clone();
+        move |recorder| RunServices::new(&origin, clock.clone(), recorder, level, properties.clone())
     };
+    let own = services(Some(recorder.clone()));
+    let spares = Arc::new(move || Box::new(services(None)) as Box<dyn chassis_abi::Services>);
     let preparer = Preparer::new(spares).map_err(|error| Failure::new(Exit::Invalid, error))?;
     let settings = plan.settings.clone();
     let configuration = plan.configuration.clone();
-    let mut driver = match Driver::start(plugin.clone(), configuration, services, recorder.clone(), preparer, settings)
-    {
+    let world = World { services: own, clock, recorder: recorder.clone(), preparer };
+    let mut driver = match Driver::start(plugin.clone(), configuration, world, settings) {
         Ok(driver) => driver,
         Err(error) => {
             let exit = match error {
@@ -312,22 +313,6 @@ fn run(engine: &Engine, plan: &Plan, upstream: &mut dyn Upstream) -> Result<Vec<
         trips.push((trip, exit));
     }
     Ok(trips)
-}
-
-impl Plan {
-    fn services(&self, recorder: Option<Recorder>, clock: &Clock) -> RunServices {
-        services(recorder, clock.clone(), self.level, self.properties.clone())
-    }
-}
-
-fn services(
-    recorder: Option<Recorder>,
-    clock: Clock,
-    level: LogLevel,
-    properties: Arc<HashMap<Vec<u8>, Bytes>>,
-) -> RunServices {
-    let system = HostServices::new(Arc::new(Silent), level);
-    RunServices { system, recorder, clock, level, properties }
 }
 
 fn title(engine: &Engine, plan: &Plan, file: &str, index: usize) -> String {

@@ -57,6 +57,8 @@ pub(crate) struct Call {
     pub(crate) args: Vec<String>,
     pub(crate) result: Option<u32>,
     pub(crate) result_name: &'static str,
+    /// What the guest got through its return pointers.
+    pub(crate) returned: Option<String>,
 }
 
 /// A log line.
@@ -139,9 +141,11 @@ impl Observer for Recorder {
     }
 
     fn host_call(&mut self, call: HostCall<'_>) {
-        let size = call.args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
-        let HostCall { row, args, result, result_name } = call;
-        self.step(size, Step::Call(Call { row, args: args.to_vec(), result, result_name }));
+        let HostCall { row, args, result, result_name, returned } = call;
+        let size: usize = args.iter().map(|arg| arg.len() + size_of::<String>()).sum();
+        let size = size + returned.map_or(0, str::len);
+        let returned = returned.map(str::to_owned);
+        self.step(size, Step::Call(Call { row, args: args.to_vec(), result, result_name, returned }));
     }
 }
 
