@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use wasmi::{AsContextMut, Caller, Config, Engine, Linker, Memory, Module, Store, TypedFunc, TypedResumableCall};
+use wasmi::{
+    AsContextMut, Caller, CompilationMode, Config, Engine, Linker, Memory, Module, Store, TypedFunc, TypedResumableCall,
+};
 
 use crate::through_trait::State;
 use crate::{Calls, guest};
@@ -63,7 +65,7 @@ impl Calls for ByHand {
 
 fn engine() -> Engine {
     let mut config = Config::default();
-    config.consume_fuel(true);
+    config.consume_fuel(true).compilation_mode(CompilationMode::Eager).ignore_custom_sections(true);
     Engine::new(&config)
 }
 
