@@ -82,7 +82,15 @@ pub(crate) fn within(what: impl Into<String>, found: u64, limit: u64) -> Result<
 }
 
 pub(crate) fn invalid(error: wasmparser::BinaryReaderError) -> ModuleError {
-    ModuleError::Invalid { offset: error.offset(), message: error.message().to_owned() }
+    let message = error.message();
+    let hint = match message {
+        message if message.contains("unexpected end") => ": is the file whole?",
+        message if message.contains("must be enabled") || message.contains("not enabled") => {
+            ": this host runs WebAssembly 2.0 with SIMD; build the plugin without what came later"
+        }
+        _ => "",
+    };
+    ModuleError::Invalid { offset: error.offset(), message: format!("{message}{hint}") }
 }
 
 /// What a file that is no module begins with, in words where they are known.
@@ -118,6 +126,14 @@ mod tests {
         assert!(error(b"\0asm\x0d\0\x01\0").contains("a component, not a module"));
         assert_eq!(error(b"\0asm\x02\0\0\0"), "WebAssembly binary version 2 is not known, only version 1");
         assert!(error(b"\0asm\x01").contains("cut in the header"));
+    }
+
+    #[test]
+    fn what_would_help_is_said() {
+        let shared = wat::parse_str("(module (memory 1 1 shared))").unwrap();
+        assert!(error(&shared).ends_with("build the plugin without what came later"), "{}", error(&shared));
+        let whole = wat::parse_str("(module (func))").unwrap();
+        assert!(error(&whole[..whole.len() - 1]).ends_with("is the file whole?"));
     }
 
     #[test]
