@@ -25,11 +25,36 @@ pub fn read_module(file: &Path, max_bytes: u64) -> Result<Vec<u8>, SourceError> 
     if !is_text(file, &bytes) {
         return Ok(bytes);
     }
-    wat::parse_bytes(&bytes).map(|binary| binary.into_owned()).map_err(|mut error| {
-        error.set_path(file);
-        SourceError::Text { message: error.to_string().trim_end().to_owned() }
+    let wrong = |(line, column), message: String| SourceError::Text { file: file.to_owned(), line, column, message };
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| wrong(place(&bytes[..error.valid_up_to()]), "not UTF-8, as WebAssembly text is".to_owned()))?;
+    wat::parse_str(text).map_err(|error| {
+        let (place, message) = placed(&error.to_string());
+        wrong(place, message)
     })
 }
+
+/// Line and column after this text, both from 1.
+fn place(before: &[u8]) -> (usize, usize) {
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    (line, column)
+}
+
+/// Takes the place and the words out of a message in several lines: words, `--> name:line:column`, the line itself,
+/// which may be as long as the file, and a mark below it.
+fn placed(message: &str) -> ((usize, usize), String) {
+    let place = message.lines().find_map(|line| {
+        let (before, column) = line.trim_start().strip_prefix("--> ")?.rsplit_once(':')?;
+        Some((before.rsplit_once(':')?.1.parse().ok()?, column.parse().ok()?))
+    });
+    let words = message.lines().take_while(|line| !line.trim_start().starts_with("--> "));
+    let words = words.flat_map(str::chars).take(MOST_WORDS).collect::<String>();
+    (place.unwrap_or((1, 1)), crate::escape(words.as_bytes()).into_owned())
+}
+
+/// A message may repeat a name of the file, which has any length.
+const MOST_WORDS: usize = 500;
 
 /// Why a plugin's file could not be read.
 #[derive(Debug, Error)]
@@ -50,17 +75,23 @@ pub enum SourceError {
         file: PathBuf,
     },
     /// It is too large.
-    #[error("{}: larger than {limit} bytes", file.display())]
+    #[error("{}: larger than the {limit} bytes that a module may have", file.display())]
     TooLarge {
         /// The file.
         file: PathBuf,
         /// How large it may be.
         limit: u64,
     },
-    /// The text form has a mistake; the message names file, line and column.
-    #[error("{message}")]
+    /// The text form has a mistake.
+    #[error("{}:{line}:{column}: {message}", file.display())]
     Text {
-        /// What is wrong and where.
+        /// The file.
+        file: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong, in one line.
         message: String,
     },
 }
@@ -83,7 +114,14 @@ mod tests {
         assert_eq!(read_module(&file, 100).unwrap(), b"\0asm\x01\0\0\0");
         std::fs::write(&file, "(module\n (fnc))").unwrap();
         let error = read_module(&file, 100).unwrap_err().to_string();
-        assert!(error.contains("a.wat:2:"), "{error}");
+        assert_eq!(error, format!("{}:2:3: unknown operator or unexpected token", file.display()));
+        let long = format!("(module\n(func ${} (call $\x1b[2J)))", "a".repeat(10_000));
+        std::fs::write(&file, &long).unwrap();
+        let error = read_module(&file, 100_000).unwrap_err().to_string();
+        assert!(error.len() < 1000 && !error.contains(char::is_control), "{error}");
+        std::fs::write(&file, b"(module\n\n \xff)").unwrap();
+        let error = read_module(&file, 100).unwrap_err().to_string();
+        assert!(error.contains("a.wat:3:2: not UTF-8"), "{error}");
         assert!(matches!(read_module(&file, 3), Err(SourceError::TooLarge { .. })));
         assert!(matches!(read_module(&dir, 3), Err(SourceError::Directory { .. })));
         assert!(matches!(read_module(&dir.join("none"), 3), Err(SourceError::Read { .. })));
