@@ -25,6 +25,8 @@ pub(crate) fn run() -> Result<()> {
             subset(package, features)?;
         }
     }
+    let portable = ["check", "--package", "chassis", "--no-default-features", "--features", "wasmi-portable-dispatch"];
+    cargo("chassis with wasmi's portable dispatch", &portable)?;
     println!("everything holds");
     Ok(())
 }

@@ -35,8 +35,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 struct Report {
     engines: BTreeMap<String, Tally>,
     other: Tally,
-    /// Ignored tests with their reasons.
-    ignored: Vec<(String, String)>,
+    /// Reasons, and the tests that were ignored for them.
+    ignored: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -80,7 +80,12 @@ fn result_line(line: &str) -> Option<(&str, &str)> {
     known.then_some((name.trim(), outcome))
 }
 
-/// The engine that a test's name ends or begins with: `area/case::wasmi`, `module::case::wasmtime`, `[native] case`.
+/// Takes the kind off a name, `[KIND] NAME`, which is where the reason stands for which a case is ignored.
+fn kind_and_name(name: &str) -> (&str, &str) {
+    name.strip_prefix('[').and_then(|rest| rest.split_once("] ")).unwrap_or(("", name))
+}
+
+/// The engine that a test's name ends or begins with: `area/case::wasmi`, `module::case::wasmtime`.
 fn engine_of(name: &str) -> Option<&'static str> {
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
     ENGINES
@@ -92,6 +97,7 @@ fn engine_of(name: &str) -> Option<&'static str> {
 
 impl Report {
     fn add(&mut self, name: &str, outcome: &str) {
+        let (kind, name) = kind_and_name(name);
         let tally = match engine_of(name) {
             Some(engine) => self.engines.entry(engine.to_owned()).or_default(),
             None => &mut self.other,
@@ -100,8 +106,9 @@ impl Report {
             tally.passed += 1;
         } else if let Some(reason) = outcome.strip_prefix("ignored") {
             tally.ignored += 1;
-            let reason = reason.trim_start_matches([',', ' ', '(']).trim_end_matches(')');
-            self.ignored.push((name.to_owned(), reason.to_owned()));
+            let said = reason.trim_start_matches([',', ' ', '(']).trim_end_matches(')');
+            let reason = [said, kind, "no reason given"].into_iter().find(|reason| !reason.is_empty());
+            self.ignored.entry(reason.unwrap_or_default().to_owned()).or_default().push(name.to_owned());
         } else {
             tally.failed += 1;
         }
@@ -123,8 +130,11 @@ impl Report {
         if !self.ignored.is_empty() {
             println!("\nignored:");
         }
-        for (name, reason) in &self.ignored {
-            println!("  {name}: {}", if reason.is_empty() { "no reason given" } else { reason });
+        for (reason, names) in &self.ignored {
+            println!("  {reason}: {} tests", names.len());
+            for name in names {
+                println!("    {name}");
+            }
         }
         println!("\n{:<12} {:>7} {:>7} {:>8}  not run", "engine", "passed", "failed", "ignored");
         for (engine, reason) in ENGINES {
@@ -198,6 +208,10 @@ mod tests {
         report.add("c::wasmi", "ignored, wasmi: no AOT");
         let total = report.total();
         assert_eq!((total.passed, total.failed, total.ignored), (1, 1, 1));
-        assert_eq!(report.ignored[0].1, "wasmi: no AOT");
+        report.add("[no code to save, as wasmtime has] aot/d::wasmi", "ignored");
+        assert_eq!(report.engines["wasmi"].ignored, 2);
+        assert!(!report.engines.contains_key("wasmtime"));
+        assert_eq!(report.ignored["wasmi: no AOT"], ["c::wasmi"]);
+        assert_eq!(report.ignored["no code to save, as wasmtime has"], ["aot/d::wasmi"]);
     }
 }
