@@ -67,6 +67,11 @@ impl Flow {
         Flow { stages: vec![Stage::default(); stages], ..Flow::default() }
     }
 
+    /// Whether nothing more can come in.
+    pub(crate) fn has_come(&self) -> bool {
+        self.headers_end || self.stages.first().map_or(self.ended, |stage| stage.ended)
+    }
+
     /// Whether a plugin holds something back.
     pub(crate) fn is_paused(&self) -> bool {
         self.stages.iter().any(Stage::is_paused)
