@@ -91,9 +91,22 @@ fn code(ended: Ended) -> Exit {
     };
     // There is nothing left to be done about a standard error that is closed.
     for error in failure.errors() {
-        let _ = style::print_error(&format!("{error:#}"));
+        let _ = style::print_error(&words(error));
     }
     failure.exit
+}
+
+/// An error with its causes, each once: many errors have their cause in their own words.
+fn words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !words.contains(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+    }
+    words
 }
 
 #[cfg(test)]
@@ -103,5 +116,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = || std::io::Error::other("gone");
+        assert_eq!(super::words(&anyhow::Error::new(error())), "gone");
+        assert_eq!(super::words(&anyhow::Error::new(error()).context("a: gone")), "a: gone");
+        assert_eq!(super::words(&anyhow::Error::new(error()).context("a")), "a: gone");
     }
 }

@@ -4,7 +4,7 @@ mod log;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chassis_abi::Services;
@@ -83,7 +83,8 @@ pub(crate) fn execute(args: &Args) -> Ended {
             "plugin loaded"
         );
     }
-    let server = Server::start(Settings::new(config, Some(plugins))).map_err(not_started)?;
+    let server = Server::start(Settings::new(config, Some(plugins)));
+    let server = server.map_err(|error| not_started(&args.file, error))?;
     server.run().map_err(|error| Failure::new(Exit::Invalid, error))?;
     Ok(Exit::Success)
 }
@@ -141,9 +142,10 @@ fn exit_of(failure: &PluginFailure) -> Exit {
     }
 }
 
-fn not_started(error: ServeError) -> Failure {
+fn not_started(file: &Path, error: ServeError) -> Failure {
     match error {
         ServeError::Plugins(error) => not_loaded(error),
+        ServeError::Listen { .. } => Failure::new(Exit::Invalid, anyhow::anyhow!("{}: {error}", file.display())),
         error => Failure::new(Exit::Invalid, error),
     }
 }
