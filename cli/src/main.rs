@@ -29,7 +29,7 @@ Exit codes:
   1  the check ran and the answer is no (run: the engines do not agree)
   2  the command line is wrong
   3  the plugin failed: trap, deadline, exit, refused start, endless pause
-  4  a module or a configuration cannot be read or is not valid, or an address cannot be listened on
+  4  a module, a configuration or an address cannot be used
   5  the engine was not compiled in";
 
 const EXAMPLES: &str = "\

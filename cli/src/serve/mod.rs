@@ -36,7 +36,7 @@ Exit codes:
   0  ended by a signal
   2  the command line is wrong
   3  a plugin failed at its start
-  4  the configuration or a module cannot be read or is not valid, or an address cannot be listened on
+  4  the configuration, a module or an address cannot be used
   5  the engine was not compiled in";
 
 /// Serve requests as a configuration file says.

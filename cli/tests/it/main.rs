@@ -1,7 +1,10 @@
 //! The real binary, as people and scripts use it: what it prints, and with which code it ends.
 #![allow(clippy::unwrap_used)]
 
+mod hostile;
 mod process;
+#[cfg(all(feature = "wasmtime", feature = "wasmi"))]
+mod run_engines_agree;
 mod serve;
 
 use std::path::{Path, PathBuf};
