@@ -83,7 +83,7 @@ impl From<OpenError> for Failure {
 /// Output that could not be written.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Failure::new(Exit::Usage, error)
+        Failure::new(Exit::Usage, anyhow::Error::new(error).context("the output cannot be written"))
     }
 }
 

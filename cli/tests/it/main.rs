@@ -1,11 +1,13 @@
 //! The real binary, as people and scripts use it: what it prints, and with which code it ends.
 #![allow(clippy::unwrap_used)]
 
+mod commands;
 mod hostile;
 mod process;
 #[cfg(all(feature = "wasmtime", feature = "wasmi"))]
 mod run_engines_agree;
 mod serve;
+mod transcripts;
 
 use std::path::{Path, PathBuf};
 
