@@ -63,8 +63,9 @@ impl Body for UpstreamBody {
         };
         stall.came();
         match &frame {
-            Some(Ok(_)) => this.keep_if_ended(),
-            None => {
+            Some(Ok(frame)) if !frame.is_trailers() => this.keep_if_ended(),
+            // Nothing follows trailers, and who has read them need not ask.
+            Some(Ok(_)) | None => {
                 if let Some(lease) = lease.take() {
                     lease.give_back();
                 }

@@ -88,6 +88,9 @@ impl Connection {
         assert!(!(chunked && length.is_some()), "{request:?}");
         if let Some(length) = length {
             (&mut self.stream).take(length).read_to_end(&mut request.body).ok()?;
+            if (request.body.len() as u64) < length {
+                return None;
+            }
         }
         while chunked {
             let size = u64::from_str_radix(&self.line()?, 16).unwrap();
@@ -130,7 +133,7 @@ impl Connection {
         }
     }
 
-    fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
             Ok(1..) => line.strip_suffix("\r\n").map(str::to_owned),
