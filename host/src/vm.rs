@@ -45,14 +45,10 @@ pub(crate) fn start(
 ) -> Result<Vm, StartError> {
     let started = run(plugin, configurations, board);
     let effects = board.as_mut().map(|board| std::mem::take(&mut board.effects)).unwrap_or_default();
-    started.map(|(instance, roots)| Vm { instance, roots, effects })
+    started.map(|vm| Vm { effects, ..vm })
 }
 
-fn run(
-    plugin: &Plugin,
-    configurations: &[Bytes],
-    board: &mut Option<Box<Board>>,
-) -> Result<(Box<dyn Instance<VmState>>, Vec<ContextId>), StartError> {
+fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>) -> Result<Vm, StartError> {
     let limits = &plugin.spec().limits;
     let budget = limits.start_budget();
     let identity = plugin.spec().identity.clone();
@@ -85,7 +81,7 @@ fn run(
         }
         roots.push(context);
     }
-    Ok((instance, roots))
+    Ok(Vm { instance, roots, effects: Vec::new() })
 }
 
 fn size_of(configuration: &Bytes) -> u32 {

@@ -185,9 +185,9 @@ impl Worker {
 
     /// Whether a direction may go on: not after a reset, and the request not once it is answered.
     pub(crate) fn may_advance(&mut self, key: Key, direction: Direction) -> bool {
-        let answered = self.exchange(key).is_none_or(|exchange| exchange.answered);
-        let reset = self.streams.get(&key).is_none_or(|stream| stream.reset);
-        !reset && !(answered && direction == Direction::Request)
+        let Some(exchange) = self.exchange(key) else { return false };
+        let over = exchange.answered && direction == Direction::Request;
+        !over && self.streams.get(&key).is_some_and(|stream| !stream.reset)
     }
 
     /// Enters a guest. The outer `None` says that it was stopped, and that this was dealt with; the inner one that there
