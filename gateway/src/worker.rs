@@ -42,12 +42,13 @@ struct Shared {
     ended: Notify,
 }
 
-/// Serves until the phase is `Stop`, or `Drain` and nothing is left. `ready` is called when it serves.
+/// Serves until the phase is `Stop`, or `Drain` and nothing is left. `listeners` is called when all plugins have started,
+/// and may block; `None` ends the worker. `ready` is called when it serves.
 pub(crate) fn run(
     settings: &Settings,
-    listeners: Vec<StdListener>,
     preparer: Option<Preparer>,
     mut phase: watch::Receiver<Phase>,
+    listeners: impl FnOnce() -> Option<Vec<StdListener>>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -73,6 +74,7 @@ pub(crate) fn run(
         connections: Cell::new(0),
         ended: Notify::new(),
     });
+    let Some(listeners) = listeners() else { return Ok(()) };
     local.block_on(&runtime, async {
         let mut accepting = Vec::new();
         for listener in listeners {

@@ -115,6 +115,8 @@ pub(crate) async fn run(
 /// A body of at most so many bytes is waited for before its head goes on, so that its length can be told.
 const SMALL: u64 = 64 << 10;
 
+type Answering = Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>>>>;
+
 /// A request until there is a response.
 struct Run<'a> {
     route: Rc<Route>,
@@ -125,7 +127,7 @@ struct Run<'a> {
     /// The request, until it is sent.
     request: Option<Waiting<Incoming>>,
     /// The upstream, while it is waited for.
-    upstream: Option<Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>>>>>,
+    upstream: Option<Answering>,
     /// The upstream's response.
     response: Option<Waiting<UpstreamBody>>,
     /// How far the stream was when it was looked at last.

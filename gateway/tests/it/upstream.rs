@@ -92,14 +92,16 @@ impl Connection {
                 return None;
             }
         }
-        while chunked {
-            let size = u64::from_str_radix(&self.line()?, 16).unwrap();
-            if size == 0 {
-                request.trailers = self.fields()?;
-                break;
+        if chunked {
+            loop {
+                let size = u64::from_str_radix(&self.line()?, 16).unwrap();
+                if size == 0 {
+                    break;
+                }
+                (&mut self.stream).take(size).read_to_end(&mut request.body).ok()?;
+                assert_eq!(self.line()?, "");
             }
-            (&mut self.stream).take(size).read_to_end(&mut request.body).ok()?;
-            assert_eq!(self.line()?, "");
+            request.trailers = self.fields()?;
         }
         self.requests.lock().unwrap().push(request.clone());
         Some(request)
