@@ -37,29 +37,40 @@ Run one request through one plugin, without a server.
 
 The request passes the plugin, goes to the upstream (a scripted one, unless --upstream names a real one), and the \
 response comes back through the plugin. What is printed is a timeline: each callback with the host calls and log lines \
-in it, what changed, and the result. A plugin that holds the request back is not waited for: the time is put forward \
-to its next tick, until it lets the request go on or the pause limit is reached.";
+in it, what changed, and the result.
+
+Nothing is waited for. The plugin's time stands still but for a microsecond at each look at a clock; while the plugin \
+holds something back, the time is put forward to its next tick, until it lets go or the pause limit is reached. A \
+plugin without a timer that holds a request back for ever is answered at once. Time and random numbers are the same \
+on each engine.";
 
 const AFTER: &str = "\
 Examples:
   chassis run prime-auth.wasm -H 'token: 32323'
-  chassis run filter.wat --request 'POST /a?b=c' -H 'content-type: text/plain' --body hello --chunk-size 2
+  chassis run filter.wat --request 'POST /a?b=c' -H 'a: b' --body hello --chunk-size 2
   chassis run filter.wasm --config @filter.json --upstream-status 404 --upstream-body gone
+  chassis run filter.wasm --upstream http://127.0.0.1:1980
   chassis run filter.wasm --engine all --repeat 3 --json
 
 JSON:
-  --json prints { \"schema\": \"chassis/run/v1\", \"runs\": [...] }, one element per engine and repetition. In names and
-  values of headers, `\\xNN` is a byte of what is not UTF-8, and `\\\\` is a backslash. A body that is not UTF-8 has
-  `body_base64` beside `body`; `trailers` are there if there were any. `upstream_request` is what reached the upstream
-  in whole, else null. A callback whose host calls were too many to keep says by `omitted` how many are missing.
+  --json prints { \"schema\": \"chassis/run/v1\", \"runs\": [...] }, one element per engine and
+  repetition, and one per engine if the plugin does not start.
+  outcome           response, local_response, crash, load_error, paused or reset
+  error.kind        trap, deadline, exit, host (a host call that is forbidden), memory, start
+                    (refused by the plugin), load (the module) or upstream
+  upstream_request  what reached the upstream in whole, else null
+  body              as text; one that is not UTF-8 has body_base64 beside it
+  headers           of a byte that is not UTF-8 `\\xNN` is shown, and of a backslash two
+  trailers          beside the body, if there were any
+  omitted           how many host calls of a callback were too many to keep
 
 Exit codes:
-  0  every run ended with a response, the upstream's or the plugin's, or was reset by the plugin
+  0  every run ended with a response, the upstream's or the plugin's, or a reset by the plugin
   1  the engines do not agree
   2  the command line is wrong
-  3  the plugin failed: trap, deadline, exit, refused start, or a pause beyond its limit
-  4  the module, or a file with a body or a configuration, cannot be read or is not valid, or the plugin refused its
-     configuration
+  3  the plugin failed: trap, deadline, exit, a start that failed, or a pause beyond its limit
+  4  the module, or a file with a body or a configuration, cannot be read or is not valid, or
+     the plugin refused its configuration
   5  the engine was not compiled in";
 
 /// Run one request through one plugin, without a server.

@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_said() {
-        let request = |fields: &[(&str, &str)]| {
+        let request = |fields: &[(&'static str, &'static str)]| {
             let headers = fields.iter().copied().collect();
             outgoing(&Message { headers, ..Message::default() }).map(|request| request.headers().clone())
         };

@@ -178,7 +178,7 @@ fn a_file_that_may_not_be_read_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("secret.wasm");
     fs::copy(plugin("rust/hello.wasm"), &file).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
     let binary = dir.path().join("chassis");
     fs::copy(assert_cmd::cargo::cargo_bin!("chassis"), &binary).unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -189,7 +189,15 @@ fn a_file_that_may_not_be_read_is_named() {
             // The super-user may read everything, so it has to be somebody else.
             process.uid(65534).gid(65534);
         }
-        let ended = process.output().unwrap();
+        let ended = loop {
+            match process.output() {
+                // A process that another test is starting may still have the copy open for writing.
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                ended => break ended.unwrap(),
+            }
+        };
         let stderr = String::from_utf8(ended.stderr).unwrap();
         assert_eq!(ended.status.code(), Some(4), "{stderr}");
         assert_eq!(stderr, format!("error: {}: Permission denied (os error 13)\n", file.display()));

@@ -4,8 +4,11 @@
 mod commands;
 mod hostile;
 mod process;
+mod run;
 #[cfg(all(feature = "wasmtime", feature = "wasmi"))]
 mod run_engines_agree;
+mod run_hostile;
+mod run_prime;
 mod serve;
 mod transcripts;
 

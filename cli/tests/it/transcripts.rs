@@ -38,7 +38,7 @@ fn commands_print_what_the_transcripts_say() {
 
 fn transcript(line: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let ended = chassis(line.split(' ')).current_dir(root).output().unwrap();
+    let ended = chassis(words(line)).current_dir(root).output().unwrap();
     let mut text = String::from_utf8(ended.stdout).unwrap();
     text.push_str(std::str::from_utf8(&ended.stderr).unwrap());
     if !text.ends_with('\n') {
@@ -52,6 +52,19 @@ fn transcript(line: &str) -> String {
     lines.collect()
 }
 
+/// A command's words; what stands in single quotes is one.
+fn words(line: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for (i, part) in line.split('\'').enumerate() {
+        if i % 2 == 1 {
+            words.push(part);
+        } else {
+            words.extend(part.split_whitespace());
+        }
+    }
+    words
+}
+
 /// A line without what differs from run to run, and from build to build of a plugin.
 fn settled(line: &str) -> String {
     let version = concat!("chassis ", env!("CARGO_PKG_VERSION"));
@@ -61,8 +74,41 @@ fn settled(line: &str) -> String {
     }
     match line.trim_start().split_once(char::is_whitespace) {
         Some(("sha256", _)) => "  sha256      [DIGEST]".to_owned(),
-        _ => line,
+        _ => settled_version(settled_time(&line)),
     }
+}
+
+/// Without the time at the end of a line of a timeline.
+fn settled_time(line: &str) -> String {
+    let (line, tail) = match line.strip_suffix(" in the guest") {
+        Some(line) => (line, " in the guest"),
+        None => (line, ""),
+    };
+    let number = line.strip_suffix(" µs").or_else(|| line.strip_suffix(" ms"));
+    match number.and_then(|line| line.rsplit_once("  ")) {
+        Some((before, number)) if number.parse::<f64>().is_ok() => format!("{before}  [TIME]{tail}"),
+        _ => format!("{line}{tail}"),
+    }
+}
+
+/// Without the version of an engine that a plugin runs on.
+fn settled_version(line: String) -> String {
+    for engine in [" on wasmtime ", " on wasmi "] {
+        if let Some((before, version)) = line.split_once(engine) {
+            let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
+            return format!("{before}{engine}[VERSION]{}", &version[end..]);
+        }
+    }
+    line
+}
+
+#[test]
+fn only_what_differs_from_run_to_run_is_left_out() {
+    assert_eq!(settled("  proxy_on_log(context 2)  1.8 µs"), "  proxy_on_log(context 2)  [TIME]");
+    assert_eq!(settled("result crash  101 µs in the guest"), "result crash  [TIME] in the guest");
+    assert_eq!(settled("a.wat on wasmi 2.0.0, request 1 of 2"), "a.wat on wasmi [VERSION], request 1 of 2");
+    assert_eq!(settled("    \"5 ms\""), "    \"5 ms\"");
+    assert_eq!(words("run a.wat -H 'token: 7' --json"), ["run", "a.wat", "-H", "token: 7", "--json"]);
 }
 
 /// The first line that differs.
