@@ -20,6 +20,7 @@ on_each_engine! {
     another_plugin_cannot_resume
     only_the_first_of_many_continues_counts
     body_is_shown_while_headers_are_paused_and_waits_behind_them
+    body_that_left_the_last_plugin_waits_for_its_headers
     a_paused_body_grows_until_it_is_let_pass
     a_paused_body_can_be_changed_and_continued_from_a_tick
     paused_trailers_hold_the_end_back
@@ -167,6 +168,20 @@ fn body_is_shown_while_headers_are_paused_and_waits_behind_them(engine: &'static
     assert_eq!(rig.said(), ["e0", "c0", "b", "b"]);
     assert_eq!(rig.passed(key, Direction::Request).unwrap().body, "abcde");
     assert!(rig.progress(key).request.ended);
+}
+
+fn body_that_left_the_last_plugin_waits_for_its_headers(engine: &'static str) {
+    let (mut rig, plugin) = Rig::with(engine, &(paused(REQUEST_HEADERS) + &tick_continues(0)));
+    let key = rig.open(&[plugin], &[]);
+    rig.worker.request_headers(key, false);
+    rig.worker.request_body(key, Bytes::from_static(b"abc"), true);
+    let progress = rig.progress(key).request;
+    assert!(!progress.ended && progress.body == 0 && progress.held == 3);
+    assert_eq!(rig.worker.take_body(key, Direction::Request), None);
+    rig.tick();
+    let progress = rig.progress(key).request;
+    assert!(progress.ended && progress.body == 3 && progress.held == 0);
+    assert_eq!(rig.passed(key, Direction::Request).unwrap().body, "abc");
 }
 
 fn a_paused_body_grows_until_it_is_let_pass(engine: &'static str) {

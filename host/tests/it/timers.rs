@@ -14,6 +14,7 @@ on_each_engine! {
     it_belongs_to_the_plugin_context_whoever_asks
     each_plugin_context_has_its_own
     it_ends_with_its_vm
+    a_vm_that_takes_over_waits_for_its_own_period
     it_goes_by_the_embedders_clock
     the_last_period_of_many_counts
 }
@@ -115,6 +116,17 @@ fn it_ends_with_its_vm(engine: &'static str) {
     assert_eq!(ticks(&rig), ["proxy_on_tick(1)", "proxy_on_tick(1) !! trap"]);
     rig.worker.run_timers(Instant::now() + 3 * PERIOD);
     assert_eq!(ticks(&rig), ["proxy_on_tick(1)"]);
+}
+
+fn a_vm_that_takes_over_waits_for_its_own_period(engine: &'static str) {
+    let mut rig = Rig::new(engine);
+    rig.add_with(&spec("bomb"), &tick("unreachable"), &["x", "y"]).unwrap();
+    rig.calls();
+    let (first, second) = (rig.worker.next_timer().unwrap(), Instant::now() + PERIOD);
+    rig.worker.run_timers(second);
+    // The first tick ended the VM. The second context of the new one has a timer too, which is not due.
+    assert_eq!(ticks(&rig), ["proxy_on_tick(1) !! trap"]);
+    assert!(rig.worker.next_timer().unwrap() > first);
 }
 
 fn it_goes_by_the_embedders_clock(engine: &'static str) {
