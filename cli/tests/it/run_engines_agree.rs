@@ -162,10 +162,29 @@ fn agree(report: &Value, most: usize) -> Result<(), String> {
     if wasmtime.len() != expected || runs.len() != 2 * expected {
         return Err(format!("{} runs on wasmtime and {} on wasmi, not {expected}", wasmtime.len(), wasmi.len()));
     }
-    wasmtime.iter().zip(&wasmi).enumerate().try_for_each(|(i, (a, b))| match difference(a, b, &format!("runs[{i}]")) {
-        None => Ok(()),
-        Some(difference) => Err(format!("{difference} (wasmtime, then wasmi)")),
+    wasmtime.into_iter().zip(wasmi).enumerate().try_for_each(|(i, (a, b))| {
+        let (mut a, mut b) = (a.clone(), b.clone());
+        if [&a, &b].iter().all(|run| run["error"]["kind"] == "deadline") {
+            until_stopped(&mut a, &mut b);
+        }
+        match difference(&a, &b, &format!("runs[{i}]")) {
+            None => Ok(()),
+            Some(difference) => Err(format!("{difference} (wasmtime, then wasmi)")),
+        }
     })
+}
+
+/// How far a guest gets until its deadline depends on how fast it is: what both did is compared.
+fn until_stopped(a: &mut Value, b: &mut Value) {
+    let last = |run: &Value| run["callbacks"].as_array().map_or(0, Vec::len).saturating_sub(1);
+    for pointer in ["/logs".to_owned(), format!("/callbacks/{}/host_calls", last(a))] {
+        let lists = (a.pointer_mut(&pointer).and_then(Value::as_array_mut), b.pointer_mut(&pointer));
+        if let (Some(a), Some(b)) = (lists.0, lists.1.and_then(Value::as_array_mut)) {
+            let length = a.len().min(b.len());
+            a.truncate(length);
+            b.truncate(length);
+        }
+    }
 }
 
 fn difference(a: &Value, b: &Value, path: &str) -> Option<String> {

@@ -24,11 +24,12 @@ struct End {
 const HEADERS: &str = "proxy_on_request_headers";
 
 /// The ones that end when a request comes.
-const CRASHES: [End; 7] = [
+const CRASHES: [End; 8] = [
     End { plugin: "trap", kind: "trap", callback: HEADERS, message: "trap: unreachable" },
     End { plugin: "recurse", kind: "trap", callback: HEADERS, message: "trap: call stack exhausted" },
     End { plugin: "exit", kind: "exit", callback: HEADERS, message: "the guest exited with code 3" },
     End { plugin: "loop", kind: "deadline", callback: HEADERS, message: "deadline exceeded" },
+    End { plugin: "loop-log", kind: "deadline", callback: HEADERS, message: "deadline exceeded" },
     End { plugin: "grow", kind: "deadline", callback: HEADERS, message: "deadline exceeded" },
     End { plugin: "loop-allocator", kind: "deadline", callback: HEADERS, message: "deadline exceeded" },
     // With less memory than it could fill within the deadline.
