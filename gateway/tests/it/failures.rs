@@ -1,5 +1,8 @@
 //! Plugins that fail: the request is answered, everything else goes on.
 
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use chassis_gateway::ServeError;
@@ -19,6 +22,7 @@ on_engines!(
     the_streams_of_a_vm_end_with_it,
     a_crash_after_the_response_has_begun_breaks_it_off,
     a_crash_at_the_end_of_a_stream_costs_it_nothing,
+    crashes_on_one_route_cost_others_nothing,
     a_plugin_that_loops_while_it_starts_is_refused,
 );
 
@@ -126,10 +130,53 @@ fn a_crash_at_the_end_of_a_stream_costs_it_nothing(engine: &str) {
         let begin = Instant::now();
         while gateway.sink.crashes().len() <= round {
             assert!(begin.elapsed() < Duration::from_secs(5), "{act}");
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
         assert_eq!(send(&mut client, "").unwrap().text(), "ok", "{act}");
     }
+}
+
+fn crashes_on_one_route_cost_others_nothing(engine: &str) {
+    let upstream = Upstream::answering(OK);
+    let to = format!("upstream: {{ nodes: {{ \"{}\": 1 }} }}", upstream.address);
+    let (mut settings, sink) = settings(
+        engine,
+        &config(
+            &format!("[{{ name: bad, {SCRIPT} }}, {{ name: good, file: rust/add-header.wasm }}]"),
+            &format!(
+                "[{{ uri: /bad, plugins: {{ bad: {{}} }}, {to} }}, {{ uri: /good, plugins: {{ good: {{ conf: \"x-good: 1\" }} }}, {to} }}]"
+            ),
+        ),
+    )
+    .unwrap();
+    Arc::make_mut(&mut settings.config).workers = NonZeroUsize::new(3);
+    let gateway = Gateway::start(settings, sink).unwrap();
+    let address = gateway.address;
+    let good: Vec<_> = (0..6)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                for _ in 0..100 {
+                    let response = client.get("/good");
+                    assert_eq!((response.text(), response.header("x-good")), ("ok", Some("1")));
+                }
+            })
+        })
+        .collect();
+    let bad: Vec<_> = (0..3)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                for _ in 0..30 {
+                    client.send("GET /bad HTTP/1.1\r\nHost: test\r\nX-Act: t\r\n\r\n");
+                    assert_eq!(client.response("GET").status, 503);
+                }
+            })
+        })
+        .collect();
+    good.into_iter().chain(bad).for_each(|client| client.join().unwrap());
+    assert!(!gateway.sink.crashes().is_empty() && gateway.sink.crashes().len() <= 90);
+    assert_eq!(Client::connect(address).get("/bad").text(), "ok");
 }
 
 fn a_plugin_that_loops_while_it_starts_is_refused(engine: &str) {
