@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::{Gateway, config, place, settings};
 
-on_engines!(all_that_cannot_be_loaded_is_told_at_once, all_that_does_not_start_is_told_at_once,);
+on_engines!(all_that_cannot_be_loaded_is_told_at_once, all_that_does_not_start_is_told_at_once, all_examples_start,);
 
 fn all_that_cannot_be_loaded_is_told_at_once(engine: &str) {
     let directory = tempfile::tempdir().unwrap();
@@ -72,4 +72,21 @@ fn all_that_does_not_start_is_told_at_once(engine: &str) {
     }
     assert_eq!(lines.len(), 3, "a plugin that no route uses is not started: {error}");
     assert_eq!(sink.lines().iter().filter(|line| line.message.starts_with("invalid configuration")).count(), 2);
+}
+
+fn all_examples_start(engine: &str) {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+    let mut count = 0;
+    for entry in fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        // On a free port; files are relative to `plugins/` in these tests, as they are to `examples/`.
+        let text = fs::read_to_string(&path).unwrap().replace("127.0.0.1:9080]", "127.0.0.1:0]");
+        let (settings, sink) = settings(engine, &text.replace("../plugins/", "")).unwrap();
+        Gateway::start(settings, sink).unwrap();
+        count += 1;
+    }
+    assert!(count >= 2);
 }
