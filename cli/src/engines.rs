@@ -165,8 +165,5 @@ fn table(report: &Report) -> String {
     for engine in report.engines.iter().filter(|engine| !engine.available) {
         out.push_str(&format!("\n{}", engine.reason.as_deref().unwrap_or_default()));
     }
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out
+    format!("{}\n", out.trim_matches('\n'))
 }
