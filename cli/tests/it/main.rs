@@ -3,6 +3,7 @@
 
 mod commands;
 mod hostile;
+mod json;
 mod process;
 mod run;
 #[cfg(all(feature = "wasmtime", feature = "wasmi"))]
