@@ -38,7 +38,8 @@ impl Worker {
         self.release(key, direction);
     }
 
-    /// Undoes a pause: whatever the plugin holds back in this direction goes on.
+    /// Undoes a pause: whatever the plugin holds back in this direction goes on. Body of which the plugin has not been
+    /// shown everything is shown to it first, and goes on if it then says so.
     pub(crate) fn resume(&mut self, key: Key, lane: usize, direction: Direction) {
         let Some(flow) = self.flow(key, direction) else { return };
         let position = position_of(lane, direction, flow.stages.len());
@@ -51,7 +52,8 @@ impl Worker {
         }
         let held_body = std::mem::take(&mut stage.paused);
         let held_trailers = stage.trailers == Trailers::Paused;
-        if held_body || held_trailers {
+        let unseen = stage.fresh;
+        if (held_body && !unseen) || held_trailers {
             self.pass_body(key, direction, position);
         }
         if held_trailers {

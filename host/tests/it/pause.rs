@@ -23,6 +23,7 @@ on_each_engine! {
     body_that_left_the_last_plugin_waits_for_its_headers
     a_paused_body_grows_until_it_is_let_pass
     a_paused_body_can_be_changed_and_continued_from_a_tick
+    body_that_was_not_shown_does_not_pass_by_a_continue
     paused_trailers_hold_the_end_back
     a_body_is_not_ended_before_its_trailers_may_pass
     a_plugin_without_trailers_callback_holds_them_behind_its_body
@@ -226,6 +227,25 @@ fn a_paused_body_can_be_changed_and_continued_from_a_tick(engine: &'static str) 
 
 fn trailers(text: &'static str) -> HeaderList {
     [("t", text)].into_iter().collect()
+}
+
+fn body_that_was_not_shown_does_not_pass_by_a_continue(engine: &'static str) {
+    // The first context, 2, lets pass and continues the second one, 3, which holds everything back.
+    let body = r#"(if (i32.eq (local.get 0) (i32.const 3)) (then (return (i32.const 1))))
+      (drop (call $set_effective (i32.const 3)))
+      (drop (call $continue (i32.const 0)))
+      (i32.const 0)"#;
+    let (mut rig, plugin) = Rig::with(engine, &callbacks(&["proxy_on_request_body"], body));
+    let key = rig.open(&[plugin, plugin], &[]);
+    rig.worker.request_headers(key, false);
+    for (piece, size) in [("abc", 3), ("de", 5)] {
+        rig.calls();
+        rig.worker.request_body(key, Bytes::from(piece), false);
+        let seen = format!("proxy_on_request_body(3, {size}, 0) -> 1");
+        assert_eq!(rig.calls().last(), Some(&seen));
+        let progress = rig.progress(key).request;
+        assert_eq!((progress.body, progress.held, progress.paused), (0, size, true));
+    }
 }
 
 fn paused_trailers_hold_the_end_back(engine: &'static str) {
