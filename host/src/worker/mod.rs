@@ -9,6 +9,7 @@ mod timers;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Waker;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use chassis_abi::{
     Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, Services, enter,
 };
+use chassis_engine_api::HostError;
 use rustc_hash::FxHashMap;
 
 pub use self::crash::Crash;
@@ -204,13 +206,19 @@ impl Worker {
         let budget = slot.plugin.spec().limits.budget();
         self.entered = plugin;
         self.entries += 1;
-        match enter(&mut *vm.instance, &mut self.board, callback, context, args, budget) {
-            Ok(result) => Some(result),
-            Err(EntryError::Stopped { callback, stop }) => {
+        let entry = || enter(&mut *vm.instance, &mut self.board, callback, context, args, budget);
+        match catch_unwind(AssertUnwindSafe(entry)) {
+            Ok(Ok(result)) => Some(result),
+            Ok(Err(EntryError::Stopped { callback, stop })) => {
                 self.crashed(plugin, callback, &stop);
                 None
             }
-            Err(_) => None,
+            Ok(Err(_)) => None,
+            // The host's own fault; the VM that it left half way must not be entered again.
+            Err(_) => {
+                self.crashed(plugin, callback, &HostError::new("the host failed while it ran the plugin").into());
+                None
+            }
         }
     }
 

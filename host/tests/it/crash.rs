@@ -7,7 +7,7 @@ use chassis_abi::LogLevel;
 use chassis_host::{PluginId, Reason, StreamKey};
 
 use crate::guest::callbacks;
-use crate::rig::{LONG, Rig, spec};
+use crate::rig::{HOST_FAILS, LONG, Rig, spec};
 
 on_each_engine! {
     an_unreachable
@@ -25,6 +25,7 @@ on_each_engine! {
     the_crash_is_logged_with_its_frames
     the_same_plugin_twice_in_a_chain
     a_crash_while_a_stream_of_the_same_vm_is_resumed
+    a_failure_of_the_host_ends_the_vm_too
 }
 
 /// How a guest ends, as its function `$crash`, and the kind that the host calls it.
@@ -304,4 +305,24 @@ fn a_crash_while_a_stream_of_the_same_vm_is_resumed(engine: &'static str) {
         assert_eq!(rig.response(key).unwrap().status(), "503");
         assert!(!rig.progress(key).request.headers);
     }
+}
+
+fn a_failure_of_the_host_ends_the_vm_too(engine: &'static str) {
+    let guest = format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (if (i32.eqz (call $get_header (i32.const 0) @"x-boom" (i32.const 0) (i32.const 4)))
+          (then (call $say @"{HOST_FAILS}")))
+        (i32.const 1))"#
+    );
+    let (mut rig, plugin) = Rig::with(engine, &guest);
+    let held = rig.get(&[plugin], &[]);
+    let key = rig.get(&[plugin], &[("x-boom", "1")]);
+    for key in [held, key] {
+        assert_eq!(rig.response(key).unwrap().status(), "503");
+        let crash = rig.worker.crash(key).unwrap();
+        assert_eq!((crash.callback, crash.kind), ("proxy_on_request_headers", "host"));
+        rig.worker.close(key);
+    }
+    let next = rig.get(&[plugin], &[]);
+    assert!(rig.progress(next).request.paused && rig.worker.crash(next).is_none());
 }

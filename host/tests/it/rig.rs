@@ -19,6 +19,9 @@ use crate::guest::guest;
 /// For how long a spare is waited for: far more than it takes.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
+/// A line at which the sink, and so the host, panics.
+pub(crate) const HOST_FAILS: &str = "the host fails";
+
 /// A line that the sink got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Line {
@@ -35,6 +38,7 @@ struct Lines(Mutex<Vec<Line>>);
 
 impl LogSink for Lines {
     fn log(&self, line: &LogLine<'_>) {
+        assert_ne!(line.message, HOST_FAILS);
         self.0.lock().unwrap().push(Line {
             reason: line.reason,
             level: line.level,
