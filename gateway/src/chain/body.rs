@@ -105,7 +105,9 @@ impl Body for RequestThrough {
                 return Poll::Ready(Some(Err(Reset.into())));
             }
             if let Poll::Ready(frame) = this.passing.take(Direction::Request, &progress.request) {
-                this.sending.now(if this.passing.ended { Waits::Response } else { Waits::Send });
+                // hyper asks for no more than the length that was told.
+                let whole = this.passing.ended || this.passing.left == Some(0);
+                this.sending.now(if whole { Waits::Response } else { Waits::Send });
                 return Poll::Ready(frame);
             }
             match this.feed.poll(&this.passing.stream, cx) {

@@ -80,6 +80,8 @@ pub(crate) async fn run(
     request: Request<Incoming>,
     exchange: Exchange,
 ) -> Result<Response<ResponseBody>, Reset> {
+    // Streams may not begin faster than they are closed, or those that have ended would pile up.
+    chain.guests.close_ended(CLOSED_PER_REQUEST);
     let (mut head, body) = request.into_parts();
     let client = exchange.client().address();
     let attributes = [
@@ -111,6 +113,9 @@ pub(crate) async fn run(
     std::future::poll_fn(|cx| run.poll(cx)).await?;
     run.finish()
 }
+
+/// How many streams that have ended are closed before another begins.
+const CLOSED_PER_REQUEST: usize = 2;
 
 /// A body of at most so many bytes is waited for before its head goes on, so that its length can be told.
 const SMALL: u64 = 64 << 10;
@@ -302,7 +307,8 @@ impl Run<'_> {
         self.upstream = Some(Box::pin(async move {
             let node = route.upstream.pick();
             let request = outgoing(head, body, node).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
-            let result = route.upstream.send(node, request, Some(sending)).await;
+            let sending = (!request.body().is_end_stream()).then_some(sending);
+            let result = route.upstream.send(node, request, sending).await;
             result.inspect_err(|error| report(&route, node, error, client))
         }));
     }

@@ -24,6 +24,7 @@ on_engines!(
     a_crash_at_the_end_of_a_stream_costs_it_nothing,
     crashes_on_one_route_cost_others_nothing,
     a_plugin_that_loops_while_it_starts_is_refused,
+    streams_end_as_fast_as_they_begin,
 );
 
 fn a_plugin_that_ends_badly_is_503_and_other_routes_are_served(engine: &str) {
@@ -201,4 +202,36 @@ fn a_plugin_that_loops_while_it_starts_is_refused(engine: &str) {
     }
     // Two plugins with 500 ms each, and 100 ms to say so, with slack.
     assert!(took < Duration::from_millis(2 * 600 * 5), "{took:?}");
+}
+
+/// Clients that send as fast as they can leave no growing heap of streams that have yet to be closed.
+fn streams_end_as_fast_as_they_begin(engine: &str) {
+    const CLIENTS: usize = 30;
+    const REQUESTS: usize = 200;
+    let gateway = Gateway::through(engine, SCRIPT, "", "builtin:echo");
+    let address = gateway.address;
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut client = Client::connect(address);
+                let mut sender = client.socket().try_clone().unwrap();
+                let sending = thread::spawn(move || {
+                    use std::io::Write;
+                    let requests = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".repeat(REQUESTS);
+                    sender.write_all(requests.as_bytes()).unwrap();
+                });
+                let answered = (0..REQUESTS).filter(|_| client.response("GET").status == 200).count();
+                sending.join().unwrap();
+                answered
+            })
+        })
+        .collect();
+    let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(answered, CLIENTS * REQUESTS);
+    let (mut open, mut most) = (0_i32, 0);
+    for line in gateway.sink.lines() {
+        open += i32::from(line.callback == "request_headers") - i32::from(line.callback == "delete");
+        most = most.max(open);
+    }
+    assert!(most <= 4 * CLIENTS as i32, "{most} streams at once for {CLIENTS} clients");
 }

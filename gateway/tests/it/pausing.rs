@@ -17,6 +17,7 @@ on_engines!(
     a_response_that_has_begun_breaks_off_at_the_limit,
     a_client_that_leaves_ends_its_paused_stream,
     a_paused_request_ends_when_the_gateway_stops,
+    a_request_whose_response_has_ended_is_not_held,
 );
 
 fn get(act: &str) -> String {
@@ -156,4 +157,19 @@ fn a_paused_request_ends_when_the_gateway_stops(engine: &str) {
     assert_eq!(client.response("GET").status, 503);
     // The last stream's end was told, too.
     assert_eq!(gateway.sink.story()[1..], ["done=1", "log=1", "delete=1"]);
+}
+
+fn a_request_whose_response_has_ended_is_not_held(engine: &str) {
+    let upstream = Upstream::start(|mut connection| {
+        connection.head();
+        connection.send(OK);
+        thread::sleep(Duration::from_secs(10));
+    });
+    let gateway = Gateway::through(engine, SCRIPT, "", upstream.address);
+    let mut client = Client::connect(gateway.address);
+    // Its body is held by the plugin when the upstream answers, and nobody waits for it any more.
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    client.send(format!("POST / HTTP/1.1\r\nHost: test\r\nX-Act: .p\r\n{chunked}"));
+    assert_eq!(client.response("POST").text(), "ok");
+    gateway.sink.wait_for("delete", 1);
 }

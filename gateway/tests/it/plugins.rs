@@ -8,6 +8,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 on_engines!(
     the_prime_authoriser_decides,
+    a_request_that_was_sent_has_the_time_for_responses,
     headers_are_added_by_priority_and_in_reverse_on_the_way_back,
     each_route_has_its_own_configuration,
     a_configuration_is_a_string_or_a_mapping,
@@ -56,6 +57,35 @@ fn the_prime_authoriser_decides(engine: &str) {
         assert_eq!(upstream.requests()[3].body, b"hello");
         assert!(gateway.sink.crashes().is_empty());
     }
+}
+
+fn a_request_that_was_sent_has_the_time_for_responses(engine: &str) {
+    let upstream = Upstream::start(|mut connection| {
+        while connection.request().is_some() {
+            std::thread::sleep(std::time::Duration::from_millis(600));
+            connection.send(OK);
+        }
+    });
+    let gateway = Gateway::with_plugins(
+        engine,
+        &format!("[{{ name: script, {SCRIPT} }}]"),
+        &format!(
+            "[{{ uri: /*, plugins: {{ script: }}, upstream: {{ nodes: {{ \"{}\": 1 }}, timeout: {{ send: 200ms, read: 10s }} }} }}]",
+            upstream.address
+        ),
+    );
+    let mut client = Client::connect(gateway.address);
+    assert_eq!(client.get("/").text(), "ok");
+    let long = "x".repeat(100_000);
+    for body in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        &format!("Content-Length: {}\r\n\r\n{long}", long.len()),
+    ] {
+        client.send(format!("POST / HTTP/1.1\r\nHost: test\r\n{body}"));
+        assert_eq!(client.response("POST").text(), "ok", "{}", &body[..24]);
+    }
+    assert_eq!(upstream.connections(), 1, "connections are kept");
 }
 
 fn headers_are_added_by_priority_and_in_reverse_on_the_way_back(engine: &str) {
