@@ -106,7 +106,8 @@ impl Server {
         // Dropped before the server, which waits for workers that may wait for theirs.
         let mut hands = Vec::with_capacity(count);
         for number in 0..count {
-            let (settings, phases, ending) = (settings.clone(), phases.clone(), Ending(ending.clone()));
+            let (settings, phases) = (settings.clone(), phases.clone());
+            let ending = Ending { ended: ending.clone(), told: tell.clone() };
             let (tell, preparer) = (tell.clone(), preparer.clone());
             let (hand, listeners) = std::sync::mpsc::channel();
             let body = move || {
@@ -210,12 +211,16 @@ impl Drop for Server {
     }
 }
 
-/// Tells the server when a worker ends, by a panic too.
-struct Ending(mpsc::UnboundedSender<()>);
+/// Tells the server when a worker ends, by a panic too, and whoever still waits for it to serve.
+struct Ending {
+    ended: mpsc::UnboundedSender<()>,
+    told: std::sync::mpsc::Sender<Result<(), ServeError>>,
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let _ = self.0.send(());
+        let _ = self.ended.send(());
+        let _ = self.told.send(Err(ServeError::WorkerEnded));
     }
 }
 

@@ -103,12 +103,21 @@ fn place(text: &str, what: &str) -> String {
 
 /// Loads the plugins of a configuration; each that names no engine gets this one.
 fn settings(engine: &str, text: &str) -> Result<(Settings, Arc<Sink>), PluginsError> {
+    settings_with(engine, text, |services| services)
+}
+
+/// The same, with other services in the place of the host's, or around them.
+fn settings_with(
+    engine: &str,
+    text: &str,
+    services: impl Fn(Box<dyn Services>) -> Box<dyn Services> + Send + Sync + 'static,
+) -> Result<(Settings, Arc<Sink>), PluginsError> {
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/test.yaml"));
     let config = Config::parse(text, file).unwrap();
     let sink = Arc::new(Sink::default());
-    let services = {
+    let services: Arc<dyn Fn() -> Box<dyn Services> + Send + Sync> = {
         let sink: Arc<dyn LogSink> = sink.clone();
-        Arc::new(move || Box::new(HostServices::new(sink.clone(), LogLevel::Trace)) as Box<dyn Services>)
+        Arc::new(move || services(Box::new(HostServices::new(sink.clone(), LogLevel::Trace))))
     };
     let open = |name: Option<&str>| {
         chassis_engines::open(name.unwrap_or(engine), Profile::Deadline).map_err(|error| error.into())
