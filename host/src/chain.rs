@@ -41,6 +41,9 @@ impl Worker {
     /// Undoes a pause: whatever the plugin holds back in this direction goes on. Body of which the plugin has not been
     /// shown everything is shown to it first, and goes on if it then says so.
     pub(crate) fn resume(&mut self, key: Key, lane: usize, direction: Direction) {
+        if !self.may_advance(key, direction) {
+            return;
+        }
         let Some(flow) = self.flow(key, direction) else { return };
         let position = position_of(lane, direction, flow.stages.len());
         let Some(stage) = flow.stages.get_mut(position) else { return };

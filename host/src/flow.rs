@@ -19,6 +19,8 @@ pub(crate) struct Flow {
     pub(crate) ended: bool,
     /// Whether trailers have passed the last plugin.
     pub(crate) trailers: bool,
+    /// Whether nothing more passes or comes in, though it has not ended.
+    pub(crate) cut: bool,
 }
 
 /// One plugin in one direction.
@@ -74,7 +76,7 @@ impl Flow {
 
     /// Whether a plugin holds something back.
     pub(crate) fn is_paused(&self) -> bool {
-        self.stages.iter().any(Stage::is_paused)
+        !self.cut && self.stages.iter().any(Stage::is_paused)
     }
 
     /// Whether everything of this direction has passed.

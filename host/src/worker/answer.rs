@@ -11,8 +11,8 @@ use crate::flow::{Flow, Headers};
 
 impl Worker {
     /// Answers the stream from outside the chain, as for an upstream that failed or a pause that lasted too long: the
-    /// response passes no plugin. A stream whose response has begun is reset instead; one whose response has passed the
-    /// chain whole is left alone.
+    /// response passes no plugin. A stream whose response has begun is reset instead; where the response has passed the
+    /// chain whole, what is left of the request is cut off.
     pub fn answer(&mut self, key: StreamKey, status: u16, body: Bytes) {
         self.respond(key, &plain(status, body), true);
         self.run();
@@ -37,7 +37,7 @@ impl Worker {
             Effect::LocalResponse { exchange, response, .. } => self.respond(exchange, &response, false),
             Effect::Continue { exchange, lane, direction } => self.resume(exchange, lane, direction),
             Effect::Close { exchange } => {
-                if let Some(stream) = self.streams.get_mut(&exchange) {
+                if let Some(stream) = self.streams.get_mut(&exchange).filter(|stream| !stream.reset) {
                     stream.reset = true;
                     self.mark(exchange, Direction::Response);
                 }
@@ -54,10 +54,18 @@ impl Worker {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         if exchange.response_started {
-            // What has passed the chain whole needs no plugin any more.
             if !stream.response.is_done() {
                 stream.reset = true;
                 self.mark(key, Direction::Response);
+                return;
+            }
+            // What has passed the chain whole needs no plugin any more. A request that has not has nobody left who could
+            // answer it.
+            if !stream.request.is_done() {
+                stream.request.cut = true;
+                stream.request.out.clear();
+                exchange.lanes.iter_mut().for_each(|lane| lane.request = Default::default());
+                self.mark(key, Direction::Request);
             }
             return;
         }

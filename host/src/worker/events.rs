@@ -57,7 +57,7 @@ impl Worker {
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let limit = exchange.body_limit;
         let flow = stream.flow(direction);
-        if exchange.answered || flow.has_come() {
+        if exchange.answered || flow.cut || flow.has_come() {
             return;
         }
         let stages = flow.stages.len();
@@ -87,7 +87,7 @@ impl Worker {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
-        if exchange.answered || flow.has_come() {
+        if exchange.answered || flow.cut || flow.has_come() {
             return;
         }
         let half = exchange.half(direction);

@@ -185,11 +185,11 @@ impl Worker {
         plugin.is_some_and(|plugin| plugin.exports(callback))
     }
 
-    /// Whether a direction may go on: not after a reset, and the request not once it is answered.
+    /// Whether a direction may go on: not after a reset, and the request not once it is answered or cut off.
     pub(crate) fn may_advance(&mut self, key: Key, direction: Direction) -> bool {
         let Some(exchange) = self.exchange(key) else { return false };
         let over = exchange.answered && direction == Direction::Request;
-        !over && self.streams.get(&key).is_some_and(|stream| !stream.reset)
+        !over && self.streams.get_mut(&key).is_some_and(|stream| !stream.reset && !stream.flow(direction).cut)
     }
 
     /// Enters a guest. The outer `None` says that it was stopped, and that this was dealt with; the inner one that there

@@ -42,6 +42,9 @@ pub struct DirectionProgress {
     pub paused: bool,
     /// How many bytes of body are inside the chain, or wait behind headers that are.
     pub held: usize,
+    /// Whether nothing more of it passes, though it has not ended: of a request whose plugin failed or held too much
+    /// once the response had passed.
+    pub cut: bool,
 }
 
 /// What a worker has of a stream besides its exchange.
@@ -187,5 +190,6 @@ fn direction_progress(flow: &Flow, held: usize) -> DirectionProgress {
         trailers: flow.released && flow.trailers,
         paused: flow.is_paused(),
         held,
+        cut: flow.cut,
     }
 }

@@ -20,6 +20,7 @@ on_each_engine! {
     a_host_function_where_it_is_not_allowed
     what_a_stopped_entry_asked_for_is_dropped
     a_stream_whose_response_has_passed_whole_is_not_touched
+    a_request_is_cut_off_where_its_response_has_passed
     a_stream_whose_response_has_begun_is_reset
     streams_that_the_vm_did_not_carry_go_on
     the_crash_is_logged_with_its_frames
@@ -238,6 +239,24 @@ fn a_stream_whose_response_has_passed_whole_is_not_touched(engine: &'static str)
     assert!(!progress.reset && !progress.answered && progress.response.ended);
     assert_eq!(rig.response(key).unwrap().body, "ok");
     rig.worker.close(key);
+}
+
+fn a_request_is_cut_off_where_its_response_has_passed(engine: &'static str) {
+    let guest = format!("{BOMB_TICK} {}", callbacks(&["proxy_on_request_body"], "(i32.const 1)"));
+    let (mut rig, plugin) = Rig::with(engine, &guest);
+    let key = rig.open(&[plugin], &[]);
+    rig.worker.request_headers(key, false);
+    rig.worker.request_body(key, Bytes::from_static(b"abc"), true);
+    rig.reply(key);
+    rig.worker.take_headers(key, chassis_abi::Direction::Response);
+    rig.tick();
+    rig.calls();
+    rig.worker.request_body(key, Bytes::from_static(b"def"), true);
+    // The VM that took over has not seen how it began, and what was held back does not pass for the whole.
+    assert!(rig.calls().is_empty());
+    let progress = rig.progress(key);
+    assert!(progress.request.cut && !progress.request.ended && !progress.reset);
+    assert_eq!(rig.response(key).unwrap().body, "ok");
 }
 
 fn a_stream_whose_response_has_begun_is_reset(engine: &'static str) {

@@ -9,6 +9,7 @@ use crate::rig::{LONG, Rig, spec};
 on_each_engine! {
     a_request_body_over_the_limit_is_answered_with_413
     a_response_body_over_the_limit_is_answered_with_502
+    a_request_over_the_limit_is_cut_off_where_its_response_has_passed
     body_behind_paused_headers_counts
     a_body_that_passes_does_not_count
     an_edit_may_not_grow_a_body_over_the_limit
@@ -58,6 +59,33 @@ fn a_response_body_over_the_limit_is_answered_with_502(engine: &'static str) {
     assert_eq!(rig.response(key).unwrap().status(), "200");
     rig.worker.response_body(key, Bytes::from_static(b"0123456789x"), false);
     assert!(rig.progress(key).reset);
+}
+
+fn a_request_over_the_limit_is_cut_off_where_its_response_has_passed(engine: &'static str) {
+    let mut rig = Rig::new(engine);
+    let plugin = small(&mut rig, "a", &callbacks(&[REQUEST_BODY], "(i32.const 1)"));
+    let key = rig.open(&[plugin], &[]);
+    rig.worker.request_headers(key, false);
+    rig.worker.take_headers(key, Direction::Request);
+    // The upstream does not wait for the body.
+    rig.reply(key);
+    rig.worker.take_headers(key, Direction::Response);
+    rig.worker.request_body(key, Bytes::from_static(b"0123456789"), false);
+    let progress = rig.progress(key).request;
+    assert!(progress.paused && !progress.cut && progress.held == 10);
+    rig.calls();
+    for _ in 0..3 {
+        rig.worker.request_body(key, Bytes::from_static(b"x"), false);
+        let progress = rig.progress(key);
+        assert!(!progress.answered && !progress.reset);
+        let request = progress.request;
+        assert_eq!(
+            (request.cut, request.paused, request.ended, request.body, request.held),
+            (true, false, false, 0, 0)
+        );
+    }
+    assert_eq!(rig.calls().len(), 1, "nothing more is shown to the plugin");
+    assert_eq!(rig.response(key).unwrap().body, "ok");
 }
 
 fn body_behind_paused_headers_counts(engine: &'static str) {
