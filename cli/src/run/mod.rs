@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis_abi::{Identity, LogLevel};
 use chassis_engine_api::compile::CompilePolicy;
-use chassis_host::{FailPolicy, Plugin, PluginLimits, PluginSpec, Preparer, StartError};
+use chassis_host::{FailPolicy, Plugin, PluginLimits, PluginSpec, Preparer};
 use clap::ValueEnum;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
@@ -322,10 +322,7 @@ fn run(engine: &Engine, plan: &Plan, upstream: &mut dyn Upstream) -> Result<Vec<
     let mut driver = match Driver::start(plugin.clone(), configuration, world, settings) {
         Ok(driver) => driver,
         Err(error) => {
-            let exit = match error {
-                StartError::ConfigurationRefused => Exit::Invalid,
-                _ => Exit::PluginFailed,
-            };
+            let exit = Exit::from(&error);
             let trip = Trip::not_loaded(driver::start_error(&plugin, &error), recorder.take());
             return Ok(vec![(trip, exit)]);
         }

@@ -13,7 +13,7 @@ use chassis_engines::{OpenError, ProxyWasmEngine, open};
 use chassis_gateway::config::{Config, ConfigError};
 use chassis_gateway::plugins::{LoadFailure, PluginFailure, Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
-use chassis_host::{HostServices, LogSink, StartError};
+use chassis_host::{HostServices, LogSink};
 
 use self::log::{Format, Level, TracingSink};
 use crate::choice::{self, Compile};
@@ -137,7 +137,7 @@ fn exit_of(failure: &PluginFailure) -> Exit {
         // An unknown name is the file's mistake.
         LoadFailure::Engine(error) if matches!(error.downcast_ref(), Some(OpenError::Unknown { .. })) => Exit::Invalid,
         LoadFailure::Engine(_) => Exit::NoEngine,
-        LoadFailure::Start { error: StartError::Stopped { .. }, .. } => Exit::PluginFailed,
+        LoadFailure::Start { error, .. } => Exit::from(error),
         _ => Exit::Invalid,
     }
 }

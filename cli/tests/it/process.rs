@@ -23,7 +23,20 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts it, and waits until it listens.
     pub(crate) fn start(file: &str, args: &[&str]) -> Self {
-        let mut serving = Self::spawn(file, args);
+        Self::spawn(serve(), file, args).listening()
+    }
+
+    /// Starts it with so few descriptors, and waits until it listens.
+    #[cfg(unix)]
+    pub(crate) fn start_with_descriptors(count: u32, file: &str, args: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {count} && exec \"$0\" serve \"$@\"")]);
+        command.arg(assert_cmd::cargo::cargo_bin!("chassis"));
+        Self::spawn(command, file, args).listening()
+    }
+
+    fn listening(self) -> Self {
+        let mut serving = self;
         let log = serving.wait_for("listening on http://");
         let (_, address) = log.split_once("listening on http://").unwrap();
         let end = address.find(|c: char| c == '"' || c.is_whitespace()).unwrap_or(address.len());
@@ -36,7 +49,7 @@ impl Serving {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let text = std::fs::read_to_string(file).unwrap().replace("127.0.0.1:0", &free.to_string());
         std::fs::write(file, text).unwrap();
-        let mut serving = Self::spawn(file, args);
+        let mut serving = Self::spawn(serve(), file, args);
         serving.address = free;
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(free).is_err() {
@@ -46,9 +59,8 @@ impl Serving {
         serving
     }
 
-    fn spawn(file: &str, args: &[&str]) -> Self {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("chassis"));
-        command.args(["serve", file]).args(args).env_remove("CLICOLOR_FORCE");
+    fn spawn(mut command: Command, file: &str, args: &[&str]) -> Self {
+        command.arg(file).args(args).env_remove("CLICOLOR_FORCE");
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let closed = Arc::new(AtomicBool::new(false));
@@ -125,6 +137,12 @@ impl Drop for Serving {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn serve() -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("chassis"));
+    command.arg("serve");
+    command
 }
 
 /// An example that listens where there is room instead of on the port that people use.

@@ -253,6 +253,41 @@ fn a_plugin_that_does_not_start_ends_it() {
 }
 
 #[test]
+fn a_plugin_that_refuses_to_start_has_failed_and_one_that_refuses_its_configuration_has_not() {
+    let dir = tempfile::tempdir().unwrap();
+    for (callback, code) in [("proxy_on_vm_start", 3), ("proxy_on_configure", 4)] {
+        let module = dir.path().join("refuses.wat");
+        let text = format!(
+            "(module (memory (export \"memory\") 1) (func (export \"proxy_abi_version_0_2_1\"))
+               (func (export \"proxy_on_memory_allocate\") (param i32) (result i32) (i32.const 0))
+               (func (export \"{callback}\") (param i32 i32) (result i32) (i32.const 0)))"
+        );
+        fs::write(&module, text).unwrap();
+        let (_dir, file) =
+            config(&[("no", module.to_str().unwrap())], &format!("  - {{ uri: /*, plugins: {{ no: }}, {ECHO} }}\n"));
+        let ended = output(["serve", &file]);
+        assert_eq!(ended.code, code, "{}", ended.stderr);
+        assert!(ended.stderr.contains(callback), "{}", ended.stderr);
+        // The same as `run` has it.
+        assert_eq!(output([std::ffi::OsStr::new("run"), module.as_os_str()]).code, code);
+    }
+}
+
+/// With no descriptor left for those that wait to be accepted, draining ends all the same.
+#[test]
+#[cfg(unix)]
+fn a_process_without_descriptors_ends_too() {
+    let (_dir, file) = prime_auth();
+    let serving = Serving::start_with_descriptors(64, &file, &["--workers", "1"]);
+    let clients: Vec<_> = (0..100).map(|_| TcpStream::connect(serving.address).unwrap()).collect();
+    serving.wait_for("cannot accept");
+    let began = Instant::now();
+    assert_eq!(serving.end("TERM").code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(clients);
+}
+
+#[test]
 fn files_that_are_no_configuration_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.yaml");
