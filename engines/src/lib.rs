@@ -16,27 +16,30 @@ use thiserror::Error;
 pub type ProxyWasmEngine = Arc<dyn AnyEngine<VmState>>;
 
 /// Every engine that Chassis has a backend for, in the order in which the default is chosen.
-pub const ENGINES: [EngineEntry; 2] =
-    [EngineEntry { name: "wasmtime", open: open_wasmtime }, EngineEntry { name: "wasmi", open: open_wasmi }];
+pub const ENGINES: [EngineEntry; 2] = [
+    EngineEntry { name: "wasmtime", available: cfg!(feature = "wasmtime"), open: open_wasmtime },
+    EngineEntry { name: "wasmi", available: cfg!(feature = "wasmi"), open: open_wasmi },
+];
 
 /// A backend, compiled in or not.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineEntry {
     /// The engine's name, which is also the name of its cargo feature.
     pub name: &'static str,
+    available: bool,
     open: fn(Profile) -> Option<Result<ProxyWasmEngine, EngineError>>,
 }
 
 impl EngineEntry {
     /// Whether it was compiled in.
     pub fn is_available(&self) -> bool {
-        available(self.name)
+        self.available
     }
 }
 
 /// The names of the engines that were compiled in, the default first.
 pub fn compiled_in() -> Vec<&'static str> {
-    ENGINES.iter().map(|entry| entry.name).filter(|name| available(name)).collect()
+    ENGINES.iter().filter(|entry| entry.available).map(|entry| entry.name).collect()
 }
 
 /// The engine that runs when none is named; `None` if none was compiled in.
@@ -82,12 +85,6 @@ pub enum OpenError {
     /// It could not be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
-}
-
-fn available(name: &str) -> bool {
-    const COMPILED_IN: [(&str, bool); 2] =
-        [("wasmtime", cfg!(feature = "wasmtime")), ("wasmi", cfg!(feature = "wasmi"))];
-    COMPILED_IN.contains(&(name, true))
 }
 
 cfg_if::cfg_if! {
