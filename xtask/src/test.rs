@@ -47,7 +47,9 @@ struct Tally {
 }
 
 fn cargo_test(arguments: &[&str], report: &mut Report) -> Result<bool> {
+    // From any folder of the repository: all of its tests, not those of the package that lies there.
     let mut child = Command::new(env!("CARGO"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .args(["test", "--no-fail-fast"])
         .args(arguments)
         .stdout(Stdio::piped())
@@ -73,7 +75,7 @@ fn cargo_test(arguments: &[&str], report: &mut Report) -> Result<bool> {
     Ok(child.wait()?.success())
 }
 
-/// Reads `test NAME ... OUTCOME` as test runners print it; what stands before it may be a test's own output.
+/// Reads `test NAME ... OUTCOME` as test runners print it.
 fn result_line(line: &str) -> Option<(&str, &str)> {
     let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let known = outcome == "ok" || outcome.starts_with("FAILED") || outcome.starts_with("ignored");
