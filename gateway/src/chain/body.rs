@@ -100,8 +100,8 @@ impl Body for RequestThrough {
                 return Poll::Ready(None);
             }
             let progress = this.passing.stream.progress()?;
-            if progress.answered {
-                // The client gets another answer than the upstream's.
+            if progress.answered || progress.request.cut {
+                // The client gets another answer than the upstream's, or has the whole of it and its plugin is gone.
                 return Poll::Ready(Some(Err(Reset.into())));
             }
             if let Poll::Ready(frame) = this.passing.take(Direction::Request, &progress.request) {
