@@ -35,7 +35,7 @@ const BROKEN: [&str; 4] = ["no-marker.wat", "no-memory.wat", "no-allocator.wat",
 #[test]
 fn every_plugin_of_the_repository_is_described() {
     let mut seen = 0;
-    for folder in ["rust", "wat"] {
+    for folder in ["assemblyscript", "c", "go", "rust", "wat"] {
         for file in std::fs::read_dir(plugin(folder)).unwrap() {
             let file = file.unwrap().path();
             if !matches!(file.extension().and_then(|extension| extension.to_str()), Some("wasm" | "wat")) {
