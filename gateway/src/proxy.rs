@@ -12,9 +12,10 @@ use thiserror::Error;
 use crate::answer;
 use crate::body::{Content, RequestBody, ResponseBody, Sending};
 use crate::chain::{self, Chain};
-use crate::config::{Config, RouteConfig};
+use crate::config::{Config, PathRules, RouteConfig};
 use crate::head::Exchange;
 use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
+use crate::path::normalised_uri;
 use crate::route::Router;
 use crate::upstream::{Node, Pool, Upstream, UpstreamBody, UpstreamError};
 
@@ -29,6 +30,7 @@ pub(crate) struct Proxy {
 pub(crate) struct Snapshot {
     router: Router,
     routes: Vec<Rc<Route>>,
+    paths: PathRules,
 }
 
 /// A route as one worker serves it.
@@ -51,18 +53,27 @@ impl Snapshot {
         let route = |(config, chain): (&RouteConfig, _)| {
             Rc::new(Route { id: config.id.clone(), upstream: Upstream::new(&config.upstream, pool), chain })
         };
-        Snapshot { router: Router::new(&config.routes), routes: config.routes.iter().zip(chains).map(route).collect() }
+        Snapshot {
+            router: Router::new(&config.routes),
+            routes: config.routes.iter().zip(chains).map(route).collect(),
+            paths: config.paths,
+        }
     }
 
-    /// The route of a request, or the status and words for which there is none.
-    fn route(&self, request: &Request<Incoming>) -> Result<Rc<Route>, (StatusCode, String)> {
+    /// The route of a request, or the status and words for which there is none. The request gets the path that was
+    /// compared.
+    fn route(&self, request: &mut Request<Incoming>) -> Result<Rc<Route>, (StatusCode, String)> {
+        match normalised_uri(request.uri(), self.paths.escaped_slashes) {
+            Ok(None) => {}
+            Ok(Some(uri)) => *request.uri_mut() = uri,
+            Err(bad) => return Err((StatusCode::BAD_REQUEST, format!("400 Bad Request: {bad}"))),
+        }
         let uri = request.uri();
         let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
         let authority = uri.authority().map(uri::Authority::as_str).or_else(host);
         match self.router.find(request.method(), authority, uri.path()) {
-            Ok(Some(route)) => Ok(Rc::clone(&self.routes[route])),
-            Ok(None) => Err((StatusCode::NOT_FOUND, "404 Route Not Found".to_owned())),
-            Err(bad) => Err((StatusCode::BAD_REQUEST, format!("400 Bad Request: {bad}"))),
+            Some(route) => Ok(Rc::clone(&self.routes[route])),
+            None => Err((StatusCode::NOT_FOUND, "404 Route Not Found".to_owned())),
         }
     }
 }
@@ -75,14 +86,14 @@ impl Proxy {
     /// Answers a request.
     pub(crate) async fn handle(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         exchange: Exchange,
     ) -> Result<Response<ResponseBody>, Reset> {
         if request.method() == Method::CONNECT {
             return Ok(answer::status(StatusCode::METHOD_NOT_ALLOWED, exchange));
         }
         let snapshot = Rc::clone(&self.snapshot.borrow());
-        let route = match snapshot.route(&request) {
+        let route = match snapshot.route(&mut request) {
             Ok(route) => route,
             Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
         };

@@ -4,37 +4,19 @@
 //! first, then those that name the host exactly, by its domain, not at all; then the order of the configuration. Routes
 //! whose methods or hosts do not fit are passed over.
 //!
-//! Paths are compared decoded and normalised, so that `/public/../admin` and `/%61dmin` take the route of `/admin`
-//! whatever the upstream makes of them. What is forwarded is the path as it came.
-
-use std::borrow::Cow;
+//! Paths are normalised before (see [`path`](crate::path)), and forwarded as they were compared.
 
 use http::Method;
-use thiserror::Error;
 
 use crate::config::{HostPattern, RouteConfig, UriPattern};
+use crate::path::compared;
 
 /// The routes of a configuration, ready to be matched.
 #[derive(Debug, Default)]
-pub struct Router {
+pub(crate) struct Router {
     routes: Vec<Candidate>,
     exact: Vec<Entry>,
     prefixes: Vec<Entry>,
-}
-
-/// A path that no route can be found for; the client's fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum BadPath {
-    /// A `%` without two hexadecimal digits.
-    #[error("a % in the path is not followed by two hexadecimal digits")]
-    Encoding,
-    /// A decoded NUL.
-    #[error("the path has a NUL in it")]
-    Nul,
-    /// More `..` than segments before them.
-    #[error("the path leads above the root")]
-    AboveRoot,
 }
 
 #[derive(Debug)]
@@ -55,7 +37,7 @@ struct Entry {
 
 impl Router {
     /// A router over the routes of a configuration.
-    pub fn new(routes: &[RouteConfig]) -> Self {
+    pub(crate) fn new(routes: &[RouteConfig]) -> Self {
         let mut exact = Vec::new();
         let mut prefixes = Vec::new();
         for (index, route) in routes.iter().enumerate() {
@@ -72,17 +54,14 @@ impl Router {
 
     /// The route of a request, as the index of its configuration.
     ///
-    /// `path` is what came, without the query; `authority` is the host, with or without a port.
-    ///
-    /// # Errors
-    /// [`BadPath`]: to be answered with 400.
-    pub fn find(&self, method: &Method, authority: Option<&str>, path: &str) -> Result<Option<usize>, BadPath> {
-        let path = normalised(path.as_bytes())?;
+    /// `path` is normalised and without the query; `authority` is the host, with or without a port.
+    pub(crate) fn find(&self, method: &Method, authority: Option<&str>, path: &str) -> Option<usize> {
+        let path = compared(path);
         let host = authority.map(host_of);
         if let Ok(entry) = self.exact.binary_search_by(|entry| (*entry.path).cmp(&path))
             && let Some(route) = self.fitting(&self.exact[entry], method, host)
         {
-            return Ok(Some(route));
+            return Some(route);
         }
         let mut next = self.prefixes.partition_point(|entry| *entry.path <= *path).checked_sub(1);
         while let Some(index) = next {
@@ -90,11 +69,11 @@ impl Router {
             if path.starts_with(&entry.path)
                 && let Some(route) = self.fitting(entry, method, host)
             {
-                return Ok(Some(route));
+                return Some(route);
             }
             next = entry.parent;
         }
-        Ok(None)
+        None
     }
 
     fn fitting(&self, entry: &Entry, method: &Method, host: Option<&str>) -> Option<usize> {
@@ -167,60 +146,15 @@ fn host_of(authority: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// Decodes `%XX`, merges slashes and resolves `.` and `..`. A path that has none of them is borrowed.
-fn normalised(path: &[u8]) -> Result<Cow<'_, [u8]>, BadPath> {
-    let dubious = path.windows(2).any(|pair| pair[0] == b'/' && matches!(pair[1], b'/' | b'.')) || path.contains(&b'%');
-    if !dubious {
-        return Ok(Cow::Borrowed(path));
-    }
-    let decoded = decode(path)?;
-    let mut out = Vec::with_capacity(decoded.len());
-    let mut segments = decoded.split(|byte| *byte == b'/').skip(1).peekable();
-    while let Some(segment) = segments.next() {
-        let last = segments.peek().is_none();
-        match segment {
-            b"" | b"." => {}
-            b".." => {
-                let parent = out.iter().rposition(|byte| *byte == b'/').ok_or(BadPath::AboveRoot)?;
-                out.truncate(parent);
-            }
-            name => {
-                out.push(b'/');
-                out.extend_from_slice(name);
-                continue;
-            }
-        }
-        if last {
-            out.push(b'/');
-        }
-    }
-    Ok(Cow::Owned(out))
-}
-
-fn decode(path: &[u8]) -> Result<Vec<u8>, BadPath> {
-    let mut out = Vec::with_capacity(path.len());
-    let mut rest = path.iter();
-    while let Some(byte) = rest.next() {
-        if *byte != b'%' {
-            out.push(*byte);
-            continue;
-        }
-        let mut digit = || rest.next().and_then(|digit| char::from(*digit).to_digit(16)).ok_or(BadPath::Encoding);
-        let value = digit()? * 16 + digit()?;
-        if value == 0 {
-            return Err(BadPath::Nul);
-        }
-        out.push(value as u8);
-    }
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
+    use http::Uri;
+
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, EscapedSlashes};
+    use crate::path::normalised_uri;
 
     /// A router over lines of `uri [methods] [hosts] [priority]`, and what a request finds: the number of the line.
     struct Table(Router);
@@ -235,13 +169,11 @@ mod tests {
         }
 
         fn find(&self, request: &str) -> Option<usize> {
-            self.try_find(request).unwrap()
-        }
-
-        fn try_find(&self, request: &str) -> Result<Option<usize>, BadPath> {
             let (method, rest) = request.split_once(' ').unwrap();
             let (path, host) = rest.split_once(' ').map_or((rest, None), |(path, host)| (path, Some(host)));
-            self.0.find(&method.parse().unwrap(), host, path)
+            let uri: Uri = path.parse().unwrap();
+            let uri = normalised_uri(&uri, EscapedSlashes::Keep).unwrap().unwrap_or(uri);
+            self.0.find(&method.parse().unwrap(), host, uri.path())
         }
     }
 
@@ -310,7 +242,6 @@ mod tests {
             "/public/../admin/x",
             "/public/%2e%2e/admin/x",
             "/public/%2E./admin/x",
-            "/public/..%2fadmin/x",
             "/%61dmin/x",
             "//admin/x",
             "/./admin/x",
@@ -319,33 +250,18 @@ mod tests {
             "/a/b/../../admin/",
             "/public/x/../../admin/.",
             "/public/../admin/x/..",
-            "/admin%2fx",
+            "/admin/a%2fx",
+            "/admin/..%2fx",
         ] {
             assert_eq!(table.find(&format!("GET {path}")), Some(1), "{path}");
         }
-        for path in ["/admin", "/adminx/", "/public/../../admin%2", "/.admin/", "/%2561dmin/x"] {
-            assert_ne!(table.try_find(&format!("GET {path}")), Ok(Some(1)), "{path}");
+        for path in ["/admin", "/adminx/", "/.admin/", "/%2561dmin/x", "/admin%2fx", "/admin/../x", "/admin//../../x"] {
+            assert_eq!(table.find(&format!("GET {path}")), Some(2), "{path}");
         }
-        for (path, error) in [
-            ("/..", BadPath::AboveRoot),
-            ("/a/../../admin/", BadPath::AboveRoot),
-            ("/%2e%2e/", BadPath::AboveRoot),
-            ("/%00", BadPath::Nul),
-            ("/%", BadPath::Encoding),
-            ("/%4", BadPath::Encoding),
-            ("/%zz", BadPath::Encoding),
-            ("/%+1", BadPath::Encoding),
-        ] {
-            assert_eq!(table.try_find(&format!("GET {path}")), Err(error), "{path}");
+        // What is reserved stays encoded on its way, and is the same to a route.
+        let table = Table::new(&["uri: /a+b, methods: [GET]", "uri: /a:b/*", "uri: /*"]);
+        for (path, route) in [("/a%2Bb", 0), ("/a%2bb", 0), ("/a%3Ab//c", 1), ("/a%20b", 2)] {
+            assert_eq!(table.find(&format!("GET {path}")), Some(route), "{path}");
         }
-    }
-
-    #[test]
-    fn ordinary_paths_are_not_copied() {
-        assert!(matches!(normalised(b"/a/b.c/d-e_f~/"), Ok(Cow::Borrowed(_))));
-        assert_eq!(&*normalised(b"/a/..").unwrap(), b"/");
-        assert_eq!(&*normalised(b"/a/.b/...").unwrap(), b"/a/.b/...");
-        assert_eq!(&*normalised(b"/%E2%82%AC").unwrap(), "/€".as_bytes());
-        assert_eq!(&*normalised(b"/%ff").unwrap(), b"/\xff");
     }
 }

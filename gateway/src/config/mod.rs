@@ -33,10 +33,30 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// How many workers serve; `None` is one per core.
     pub workers: Option<NonZeroUsize>,
+    /// How paths of requests are taken.
+    pub paths: PathRules,
     /// The plugins, names unique, in the order of the file.
     pub plugins: Vec<PluginConfig>,
     /// The routes, ids unique, in the order of the file.
     pub routes: Vec<RouteConfig>,
+}
+
+/// How the paths of requests are taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathRules {
+    /// What becomes of `%2f` and `%5c`.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+/// What becomes of encoded slashes and backslashes in a path.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum EscapedSlashes {
+    /// 400.
+    #[default]
+    Reject,
+    /// They are a part of their segment, for routes and plugins, and forwarded as they came.
+    Keep,
 }
 
 /// A plugin: a module and how it is run.
@@ -114,7 +134,7 @@ pub struct PluginUse {
     pub place: Place,
 }
 
-/// The paths that a route is for; compared with the decoded and normalised path of a request.
+/// The paths that a route is for; compared with the normalised path of a request, decoded and its slashes merged.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum UriPattern {
     /// This path.

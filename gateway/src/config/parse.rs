@@ -13,7 +13,9 @@ use super::error::{Place, Problem};
 use super::near::nearest;
 use super::values::{Scalar, bytes, duration};
 use super::yaml::{At, place, shown};
-use super::{Config, FailPolicy, PluginConfig, PluginLimits, PluginUse, RouteConfig, UpstreamConfig};
+use super::{
+    Config, EscapedSlashes, FailPolicy, PathRules, PluginConfig, PluginLimits, PluginUse, RouteConfig, UpstreamConfig,
+};
 use super::{HostPattern, NodeAddress, NodeConfig, Timeouts, UriPattern, raw};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -27,11 +29,12 @@ pub(super) fn config(raw: raw::File, directory: &Path) -> Result<Config, Vec<Pro
     let mut parser = Parser { directory, problems: Vec::new() };
     let listen = parser.listen(&raw.listen);
     let workers = raw.workers.as_ref().and_then(|workers| parser.workers(workers));
+    let paths = paths(&raw.paths.unwrap_or_default());
     let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, workers, plugins, routes });
+        return Ok(Config { listen, workers, paths, plugins, routes });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)
@@ -277,6 +280,14 @@ impl Parser<'_> {
         timeout.read = read(&raw.read, "read").unwrap_or(timeout.read);
         timeout
     }
+}
+
+fn paths(raw: &raw::Paths) -> PathRules {
+    let escaped_slashes = match raw.escaped_slashes {
+        raw::EscapedSlashes::Reject => EscapedSlashes::Reject,
+        raw::EscapedSlashes::Keep => EscapedSlashes::Keep,
+    };
+    PathRules { escaped_slashes }
 }
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {

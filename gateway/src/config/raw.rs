@@ -10,8 +10,24 @@ use super::yaml::At;
 pub(super) struct File {
     pub(super) listen: At<Vec<At<Scalar>>>,
     pub(super) workers: Option<At<Scalar>>,
+    pub(super) paths: Option<Paths>,
     pub(super) wasm: Option<Wasm>,
     pub(super) routes: Option<Vec<At<Route>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Paths {
+    #[serde(default)]
+    pub(super) escaped_slashes: EscapedSlashes,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum EscapedSlashes {
+    #[default]
+    Reject,
+    Keep,
 }
 
 #[derive(Debug, Default, Deserialize)]

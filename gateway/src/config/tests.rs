@@ -65,6 +65,19 @@ fn a_whole_file() {
     assert!(two.plugins.iter().all(|entry| entry.conf.is_empty()) && two.plugins.len() == 2);
     assert_eq!(two.upstream.nodes[0].address, NodeAddress::Echo);
     assert_eq!(two.upstream.timeout, Timeouts::default());
+    assert_eq!(config.paths.escaped_slashes, EscapedSlashes::Reject);
+}
+
+#[test]
+fn escaped_slashes_are_kept_if_the_file_says_so() {
+    for (text, expected) in [
+        ("paths: { escaped_slashes: keep }", EscapedSlashes::Keep),
+        ("paths: { escaped_slashes: reject }", EscapedSlashes::Reject),
+        ("paths: {}", EscapedSlashes::Reject),
+    ] {
+        let text = GOOD.replace("workers: 2", text);
+        assert_eq!(Config::parse(&text, Path::new("")).unwrap().paths.escaped_slashes, expected, "{text}");
+    }
 }
 
 /// The error for a file that differs from [`GOOD`] in one place.
@@ -100,6 +113,7 @@ fn errors_name_place_key_and_cause() {
         ("[127.0.0.1:9080, \"[::1]:9080\"]", "[]", "c.yaml:2:9: listen: is empty"),
         ("workers: 2", "workers: 0", "c.yaml:3:10: workers: must be a number from 1 to 1024"),
         ("workers: 2", "workers: -1", "c.yaml:3:10: workers: must be a number from 1 to 1024"),
+        ("workers: 2", "paths: { escaped_slashes: kep }", "c.yaml:3:27: unknown value; did you mean `keep`?"),
         ("64MiB", "0", "c.yaml:12:25: wasm.plugins[1].limits.memory: must be from 64KiB to 4GiB"),
         ("64MiB", "5GiB", "limits.memory: must be from 64KiB to 4GiB"),
         ("64MiB", "-64MiB", "limits.memory: must be a number of bytes"),

@@ -17,6 +17,7 @@ mod faults;
 mod heads;
 mod lifecycle;
 mod loading;
+mod paths;
 mod pausing;
 mod plugins;
 mod proxying;
