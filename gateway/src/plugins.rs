@@ -116,7 +116,7 @@ impl Plugins {
     }
 
     /// Starts, on this thread, a VM of every plugin that a route uses, with a plugin context for each use. Answers the
-    /// chain of each route.
+    /// chain of each route. All streams together may hold `buffer_limit` bytes of body.
     ///
     /// # Errors
     /// [`PluginsError`] with every plugin that does not start.
@@ -124,6 +124,7 @@ impl Plugins {
         &self,
         routes: &[RouteConfig],
         preparer: Preparer,
+        buffer_limit: usize,
     ) -> Result<(Rc<Guests>, Vec<Option<Chain>>), PluginsError> {
         let mut uses: Vec<Vec<&config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
         let mut chains: Vec<Vec<Link>> = Vec::with_capacity(routes.len());
@@ -137,7 +138,8 @@ impl Plugins {
             chains.push(chain);
         }
         let mut ids = vec![None; self.plugins.len()];
-        let worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
+        let mut worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
+        worker.set_buffer_limit(buffer_limit);
         let guests = Guests::new(worker, |worker| {
             let mut failures = Vec::new();
             for (index, uses) in uses.iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {

@@ -1,11 +1,12 @@
 //! One worker: a thread with its own runtime, listening sockets, upstream connections and VMs.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use chassis_host::Preparer;
 use hyper::server::conn::http1;
@@ -41,6 +42,10 @@ struct Shared {
     drain: Notify,
     connections: Cell<usize>,
     ended: Notify,
+    /// The listeners that wait for a connection to end before they accept another.
+    waiting: RefCell<Vec<Waker>>,
+    /// When it was logged last that they do.
+    told_full: Cell<Option<Instant>>,
 }
 
 /// Serves until the phase is `Stop`, or `Drain` and nothing is left. `listeners` is called when all plugins have started,
@@ -58,7 +63,8 @@ pub(crate) fn run(
     let routes = &settings.config.routes;
     let (guests, chains) = match (&settings.plugins, preparer) {
         (Some(plugins), Some(preparer)) => {
-            let (guests, chains) = plugins.start(routes, preparer)?;
+            let buffer_limit = usize::try_from(settings.config.limits.buffered_body).unwrap_or(usize::MAX);
+            let (guests, chains) = plugins.start(routes, preparer, buffer_limit)?;
             (Some(guests), chains)
         }
         _ => (None, routes.iter().map(|_| None).collect()),
@@ -77,6 +83,8 @@ pub(crate) fn run(
         drain: Notify::new(),
         connections: Cell::new(0),
         ended: Notify::new(),
+        waiting: RefCell::default(),
+        told_full: Cell::new(None),
     });
     let Some(listeners) = listeners() else { return Ok(()) };
     let ended = local.block_on(&runtime, async {
@@ -129,7 +137,7 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Rec
     loop {
         let accepted = tokio::select! {
             biased;
-            accepted = listener.accept() => accepted,
+            accepted = std::future::poll_fn(|cx| shared.poll_accept(&listener, cx)) => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serve) => return,
         };
         let now = *phase.borrow();
@@ -169,6 +177,28 @@ fn is_of_the_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | TimedOut)
 }
 
+impl Shared {
+    /// The next connection, if there may be one more.
+    fn poll_accept(&self, listener: &TcpListener, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
+        let limit = self.settings.config.limits.connections;
+        if self.connections.get() < limit {
+            return listener.poll_accept(cx);
+        }
+        if self.told_full.get().is_none_or(|told| told.elapsed() >= TELL_FULL) {
+            self.told_full.set(Some(Instant::now()));
+            tracing::warn!("a worker has {limit} connections, which is its limit: others wait until one ends");
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// How long it is not said again that there are as many connections as there may be.
+const TELL_FULL: Duration = Duration::from_secs(60);
+
 /// A connection that is open.
 struct Live(Rc<Shared>);
 
@@ -176,6 +206,7 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
         self.0.ended.notify_one();
+        self.0.waiting.take().into_iter().for_each(Waker::wake);
     }
 }
 

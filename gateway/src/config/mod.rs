@@ -35,6 +35,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// How paths of requests are taken.
     pub paths: PathRules,
+    /// What each worker may hold.
+    pub limits: WorkerLimits,
     /// The plugins, names unique, in the order of the file.
     pub plugins: Vec<PluginConfig>,
     /// The routes, ids unique, in the order of the file.
@@ -47,6 +49,23 @@ pub struct Config {
 pub struct PathRules {
     /// What becomes of `%2f` and `%5c`.
     pub escaped_slashes: EscapedSlashes,
+}
+
+/// What each worker may hold for all its clients together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerLimits {
+    /// Connections of clients: 1 to 1,000,000, 4096 by default. Above it no further one is accepted until one ends.
+    pub connections: usize,
+    /// Bytes of bodies that are in chains of plugins or have passed them and not left yet: 64 KiB to 1 TiB, 256 MiB by
+    /// default. Above it a stream that holds back more is refused.
+    pub buffered_body: u64,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        WorkerLimits { connections: 4096, buffered_body: 256 << 20 }
+    }
 }
 
 /// What becomes of encoded slashes and backslashes in a path.

@@ -15,6 +15,7 @@ use super::values::{Scalar, bytes, duration};
 use super::yaml::{At, place, shown};
 use super::{
     Config, EscapedSlashes, FailPolicy, PathRules, PluginConfig, PluginLimits, PluginUse, RouteConfig, UpstreamConfig,
+    WorkerLimits,
 };
 use super::{HostPattern, NodeAddress, NodeConfig, Timeouts, UriPattern, raw};
 
@@ -30,11 +31,12 @@ pub(super) fn config(raw: raw::File, directory: &Path) -> Result<Config, Vec<Pro
     let listen = parser.listen(&raw.listen);
     let workers = raw.workers.as_ref().and_then(|workers| parser.workers(workers));
     let paths = paths(&raw.paths.unwrap_or_default());
+    let limits = parser.worker_limits(&raw.limits.unwrap_or_default());
     let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, workers, paths, plugins, routes });
+        return Ok(Config { listen, workers, paths, limits, plugins, routes });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)
@@ -75,6 +77,24 @@ impl Parser<'_> {
     fn workers(&mut self, raw: &At<Scalar>) -> Option<NonZeroUsize> {
         let workers = raw.value.text().parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= 1024);
         self.check(place(raw), "workers", workers.ok_or_else(|| "must be a number from 1 to 1024".to_owned()))
+    }
+
+    fn worker_limits(&mut self, raw: &raw::WorkerLimits) -> WorkerLimits {
+        let mut limits = WorkerLimits::default();
+        if let Some(raw) = &raw.connections {
+            let value = raw.value.text().parse().ok().filter(|count| (1..=1_000_000).contains(count));
+            let value = value.ok_or_else(|| "must be a number from 1 to 1000000".to_owned());
+            limits.connections = self.check(place(raw), "limits.connections", value).unwrap_or(limits.connections);
+        }
+        if let Some(raw) = &raw.buffered_body {
+            let value = bytes(&raw.value).and_then(|bytes| {
+                let allowed = (64 << 10)..=(1 << 40);
+                allowed.contains(&bytes).then_some(bytes).ok_or_else(|| "must be from 64KiB to 1024GiB".to_owned())
+            });
+            limits.buffered_body =
+                self.check(place(raw), "limits.buffered_body", value).unwrap_or(limits.buffered_body);
+        }
+        limits
     }
 
     fn plugins(&mut self, raw: Vec<At<raw::Plugin>>) -> Vec<PluginConfig> {

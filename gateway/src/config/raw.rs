@@ -11,6 +11,7 @@ pub(super) struct File {
     pub(super) listen: At<Vec<At<Scalar>>>,
     pub(super) workers: Option<At<Scalar>>,
     pub(super) paths: Option<Paths>,
+    pub(super) limits: Option<WorkerLimits>,
     pub(super) wasm: Option<Wasm>,
     pub(super) routes: Option<Vec<At<Route>>>,
 }
@@ -20,6 +21,13 @@ pub(super) struct File {
 pub(super) struct Paths {
     #[serde(default)]
     pub(super) escaped_slashes: EscapedSlashes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WorkerLimits {
+    pub(super) connections: Option<At<Scalar>>,
+    pub(super) buffered_body: Option<At<Scalar>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

@@ -90,6 +90,18 @@ fn error(from: &str, to: &str) -> String {
 }
 
 #[test]
+fn limits_of_workers_are_taken_up_to_their_edges() {
+    let limits = |text: &str| Config::parse(&GOOD.replace("workers: 2", text), Path::new("")).unwrap().limits;
+    assert_eq!(limits("limits: {}"), WorkerLimits { connections: 4096, buffered_body: 256 << 20 });
+    for (text, connections, buffered_body) in [
+        ("limits: { connections: 1, buffered_body: 64KiB }", 1, 64 << 10),
+        ("limits: { connections: 1000000, buffered_body: 1024GiB }", 1_000_000, 1 << 40),
+    ] {
+        assert_eq!(limits(text), WorkerLimits { connections, buffered_body });
+    }
+}
+
+#[test]
 fn errors_name_place_key_and_cause() {
     let mut wrong = Vec::new();
     for (from, to, expected) in [
@@ -114,6 +126,14 @@ fn errors_name_place_key_and_cause() {
         ("workers: 2", "workers: 0", "c.yaml:3:10: workers: must be a number from 1 to 1024"),
         ("workers: 2", "workers: -1", "c.yaml:3:10: workers: must be a number from 1 to 1024"),
         ("workers: 2", "paths: { escaped_slashes: kep }", "c.yaml:3:27: unknown value; did you mean `keep`?"),
+        ("workers: 2", "limits: { connections: 0 }", "limits.connections: must be a number from 1 to 1000000"),
+        ("workers: 2", "limits: { connections: 1000001 }", "limits.connections: must be a number from 1 to"),
+        ("workers: 2", "limits: { buffered_body: 65535 }", "limits.buffered_body: must be from 64KiB to 1024GiB"),
+        (
+            "workers: 2",
+            "limits: { buffered: 1GiB }",
+            "c.yaml:3:11: buffered: unknown key; did you mean `buffered_body`?",
+        ),
         ("64MiB", "0", "c.yaml:12:25: wasm.plugins[1].limits.memory: must be from 64KiB to 4GiB"),
         ("64MiB", "5GiB", "limits.memory: must be from 64KiB to 4GiB"),
         ("64MiB", "-64MiB", "limits.memory: must be a number of bytes"),

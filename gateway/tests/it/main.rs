@@ -16,6 +16,7 @@ mod failures;
 mod faults;
 mod heads;
 mod lifecycle;
+mod limits;
 mod loading;
 mod paths;
 mod pausing;

@@ -34,7 +34,13 @@ impl Worker {
 
     pub(super) fn apply(&mut self, plugin: PluginId, effect: Effect) {
         match effect {
-            Effect::LocalResponse { exchange, response, .. } => self.respond(exchange, &response, false),
+            Effect::LocalResponse { exchange, response, .. } => {
+                if self.has_room_for_answer(exchange, response.body.len()) {
+                    self.respond(exchange, &response, false);
+                } else {
+                    self.fail(exchange);
+                }
+            }
             Effect::Continue { exchange, lane, direction } => self.resume(exchange, lane, direction),
             Effect::Close { exchange } => {
                 if let Some(stream) = self.streams.get_mut(&exchange).filter(|stream| !stream.reset) {

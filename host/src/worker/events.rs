@@ -74,7 +74,9 @@ impl Worker {
         }
         self.mark(key, direction);
         self.run();
-        if self.held(key, direction) > limit {
+        self.count(key);
+        let held = self.held(key, direction);
+        if held > limit || (held > 0 && self.buffered > self.buffer_limit) {
             let (status, text) = match direction {
                 Direction::Request => (413, "Content Too Large\n"),
                 Direction::Response => (502, "Bad Gateway\n"),

@@ -70,6 +70,9 @@ pub struct Worker {
     /// How many times guests were entered.
     entries: u64,
     waker: Option<Waker>,
+    /// How many bytes of body all streams have here, and how many they may have together.
+    buffered: usize,
+    buffer_limit: usize,
     /// The time that timers go by.
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
 }
@@ -95,6 +98,8 @@ impl Worker {
             entered: 0,
             entries: 0,
             waker: None,
+            buffered: 0,
+            buffer_limit: usize::MAX,
             clock: Arc::new(Instant::now),
         }
     }
@@ -129,6 +134,18 @@ impl Worker {
     /// [`receive_prepared`](Worker::receive_prepared) is due then.
     pub fn set_waker(&mut self, waker: Option<Waker>) {
         self.waker = waker;
+    }
+
+    /// How many bytes of body all streams may have here together, in the chain or passed and not taken; no limit by
+    /// default. A stream that holds back more body above it is answered as one above its own limit.
+    pub fn set_buffer_limit(&mut self, bytes: usize) {
+        self.buffer_limit = bytes;
+    }
+
+    /// How many bytes of body all streams have here. What a guest changes in the body of another stream than the one it
+    /// was called for counts when that stream gets its next event.
+    pub fn buffered(&self) -> usize {
+        self.buffered
     }
 
     /// Whether work was left for the next turn, which any event is and [`receive_prepared`](Worker::receive_prepared).
@@ -233,6 +250,7 @@ impl Worker {
         while self.entries < end {
             let Some((key, direction)) = self.dirty.pop_front() else { return };
             self.advance(key, direction);
+            self.count(key);
             if let Some(waker) = self.streams.get_mut(&key).and_then(Stream::take_waker) {
                 waker.wake();
             }

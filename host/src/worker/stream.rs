@@ -58,6 +58,8 @@ pub(crate) struct Stream {
     /// Whether the client speaks gRPC, and so reads a local response from trailers.
     pub(super) is_grpc: bool,
     waker: Option<Waker>,
+    /// What of the worker's buffered bytes is this stream's.
+    buffered: usize,
 }
 
 impl Stream {
@@ -72,6 +74,7 @@ impl Stream {
             crash: None,
             is_grpc: super::answer::is_grpc(request),
             waker: None,
+            buffered: 0,
         }
     }
 
@@ -116,8 +119,10 @@ impl Worker {
 
     /// Takes the next piece of body that has passed.
     pub fn take_body(&mut self, key: StreamKey, direction: Direction) -> Option<Bytes> {
-        let flow = self.flow(key, direction)?;
-        if flow.released { flow.out.pop() } else { None }
+        let flow = self.flow(key, direction).filter(|flow| flow.released)?;
+        let piece = flow.out.pop();
+        self.count(key);
+        piece
     }
 
     /// Takes trailers that have passed.
@@ -147,11 +152,29 @@ impl Worker {
         for (lane, link) in links.iter().enumerate() {
             self.end_context(key, lane, *link);
         }
-        self.streams.remove(&key);
+        if let Some(stream) = self.streams.remove(&key) {
+            self.buffered -= stream.buffered;
+        }
         if let Some(board) = self.board.as_mut() {
             board.exchanges.remove(key);
         }
         self.run();
+    }
+
+    /// Counts the bytes of body that a stream has here, in both directions.
+    pub(super) fn count(&mut self, key: Key) {
+        let Some(exchange) = self.exchange(key) else { return };
+        let lanes: usize = exchange.lanes.iter().map(|lane| lane.request.body.len() + lane.response.body.len()).sum();
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let now = lanes + stream.request.out.len() + stream.response.out.len();
+        self.buffered = self.buffered - stream.buffered + now;
+        stream.buffered = now;
+    }
+
+    /// Whether an answer of this many bytes of body may take the place of what a stream has here.
+    pub(super) fn has_room_for_answer(&self, key: Key, bytes: usize) -> bool {
+        let own = self.streams.get(&key).map_or(0, |stream| stream.buffered);
+        bytes <= SMALL_ANSWER || (self.buffered - own).saturating_add(bytes) <= self.buffer_limit
     }
 
     /// Bytes of body that the chain holds in one direction.
@@ -181,6 +204,9 @@ impl Worker {
         self.exchange(key)?.lanes.get(lane)?.context
     }
 }
+
+/// An answer of so few bytes of body is given even above the limit: it is what tells the client.
+const SMALL_ANSWER: usize = 16 << 10;
 
 fn direction_progress(flow: &Flow, held: usize) -> DirectionProgress {
     DirectionProgress {

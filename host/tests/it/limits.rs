@@ -15,6 +15,8 @@ on_each_engine! {
     an_edit_may_not_grow_a_body_over_the_limit
     memory_is_granted_up_to_its_limit
     the_limit_of_a_chain_is_its_smallest
+    all_streams_of_a_worker_share_one_limit
+    a_large_answer_needs_room
 }
 
 /// Adds a plugin that may hold back 10 bytes.
@@ -149,5 +151,65 @@ fn the_limit_of_a_chain_is_its_smallest(engine: &'static str) {
         rig.worker.request_headers(key, false);
         rig.worker.request_body(key, Bytes::from_static(b"0123456789x"), false);
         assert_eq!(rig.response(key).unwrap().status(), "413");
+    }
+}
+
+fn all_streams_of_a_worker_share_one_limit(engine: &'static str) {
+    let mut rig = Rig::new(engine);
+    let holds = rig.add("holds", &callbacks(&[REQUEST_BODY, "proxy_on_response_body"], "(i32.const 1)"));
+    let passes = rig.add("passes", "");
+    rig.worker.set_buffer_limit(15);
+    let open = |rig: &mut Rig, plugin| {
+        let key = rig.open(&[plugin], &[]);
+        rig.worker.request_headers(key, false);
+        key
+    };
+    let (one, two, other) = (open(&mut rig, holds), open(&mut rig, holds), open(&mut rig, passes));
+    rig.worker.request_body(one, Bytes::from_static(b"0123456789"), false);
+    rig.worker.request_body(two, Bytes::from_static(b"01234"), false);
+    assert_eq!(rig.worker.buffered(), 15);
+    assert!(!rig.progress(one).answered && !rig.progress(two).answered);
+    // What passes is not held, and counts until it is taken.
+    rig.worker.request_body(other, Bytes::from_static(b"x"), false);
+    assert_eq!(rig.worker.buffered(), 16);
+    assert_eq!(rig.worker.take_body(other, Direction::Request).as_deref(), Some(&b"x"[..]));
+    assert!(!rig.progress(other).answered && rig.worker.buffered() == 15);
+    // Who asks for more than there is gets the answer, and gives back what it had but for that.
+    rig.worker.request_body(two, Bytes::from_static(b"x"), false);
+    assert!(!rig.progress(one).answered);
+    assert_eq!(rig.response(two).unwrap().status(), "413");
+    assert_eq!(rig.worker.buffered(), 10);
+    rig.worker.request_body(one, Bytes::from_static(b"01234"), false);
+    assert!(!rig.progress(one).answered && rig.worker.buffered() == 15);
+    rig.worker.close(one);
+    rig.worker.close(two);
+    assert_eq!(rig.worker.buffered(), 0);
+    // The same for responses, before their headers have left and after.
+    let key = rig.get(&[holds], &[]);
+    rig.worker.response_headers(key, [(":status", "200")].into_iter().collect(), false);
+    rig.worker.response_body(key, Bytes::from_static(b"0123456789abcde"), false);
+    assert!(!rig.progress(key).answered);
+    let late = rig.get(&[holds], &[]);
+    rig.worker.response_headers(late, [(":status", "200")].into_iter().collect(), false);
+    rig.worker.take_headers(late, Direction::Response);
+    rig.worker.response_body(late, Bytes::from_static(b"x"), false);
+    assert!(rig.progress(late).reset);
+    rig.worker.close(late);
+    rig.worker.response_body(key, Bytes::from_static(b"x"), false);
+    assert_eq!(rig.response(key).unwrap().status(), "502");
+}
+
+fn a_large_answer_needs_room(engine: &'static str) {
+    let answers = |bytes: usize| {
+        let answer = format!("(call $answer (i32.const 418) (i32.const 0x4000) (i32.const {bytes})) (i32.const 1)");
+        callbacks(&["proxy_on_request_headers"], &answer)
+    };
+    for (limit, bytes, status) in [(20_000, 20_000, "418"), (20_000, 20_001, "503"), (0, 16 << 10, "418")] {
+        let mut rig = Rig::new(engine);
+        let plugin = rig.add("answers", &answers(bytes));
+        rig.worker.set_buffer_limit(limit);
+        let key = rig.get(&[plugin], &[]);
+        assert_eq!(rig.response(key).unwrap().status(), status, "{limit} {bytes}");
+        assert_eq!(rig.worker.buffered(), 0);
     }
 }
