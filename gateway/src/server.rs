@@ -82,7 +82,8 @@ pub struct Server {
     drain: Duration,
     phase: watch::Sender<Phase>,
     ended: mpsc::UnboundedReceiver<()>,
-    workers: Vec<JoinHandle<()>>,
+    /// Each answers whether it ended because it was to.
+    workers: Vec<JoinHandle<bool>>,
 }
 
 impl Server {
@@ -120,9 +121,9 @@ impl Server {
                 let ready = || {
                     let _ = tell.send(Ok(()));
                 };
-                if let Err(error) = worker::run(&settings, preparer, phases, listeners, ready) {
-                    let _ = tell.send(Err(error));
-                }
+                let ended = worker::run(&settings, preparer, phases, listeners, ready);
+                // Who started it may be waiting for it to serve.
+                ended.map_err(|error| tell.send(Err(error))).is_ok()
             };
             server.workers.push(thread::Builder::new().name(format!("chassis-worker-{number}")).spawn(body)?);
             hands.push(hand);
@@ -169,16 +170,21 @@ impl Server {
             self.drain(signals.next()).await;
             Ok(())
         })?;
-        self.stop();
-        Ok(())
+        self.end()
     }
 
     /// Accepts nothing new, waits until all requests have ended or the drain limit is over, and stops.
+    ///
+    /// # Errors
+    /// [`ServeError`] if a worker ended by itself, before or then.
     pub fn shut_down(mut self) -> Result<(), ServeError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         runtime.block_on(self.drain(std::future::pending()));
-        self.stop();
-        Ok(())
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), ServeError> {
+        if self.stop() { Ok(()) } else { Err(ServeError::WorkerEnded) }
     }
 
     async fn drain(&mut self, hurry: impl Future<Output = ()>) {
@@ -196,12 +202,10 @@ impl Server {
         }
     }
 
-    fn stop(&mut self) {
+    /// Ends all workers. Whether each ended because it was to; if not, it has said why.
+    fn stop(&mut self) -> bool {
         let _ = self.phase.send(Phase::Stop);
-        for worker in self.workers.drain(..) {
-            // A panic was reported by the thread itself.
-            let _ = worker.join();
-        }
+        self.workers.drain(..).fold(true, |all, worker| worker.join().unwrap_or(false) && all)
     }
 }
 

@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
 
 use crate::head::{Client, Gate};
 use crate::listen::BACKLOG;
@@ -48,7 +48,7 @@ struct Shared {
     told_full: Cell<Option<Instant>>,
 }
 
-/// Serves until the phase is `Stop`, or `Drain` and nothing is left. `listeners` is called when all plugins have started,
+/// Serves until the phase is `Stop`, or `Drain` and nothing is left, or until a task that it needs ends. `listeners` is called when all plugins have started,
 /// and may block; `None` ends the worker. `ready` is called when it serves.
 pub(crate) fn run(
     settings: &Settings,
@@ -88,25 +88,35 @@ pub(crate) fn run(
     });
     let Some(listeners) = listeners() else { return Ok(()) };
     let ended = local.block_on(&runtime, async {
-        let mut accepting = Vec::new();
+        let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.push(spawn_local(accept(TcpListener::from_std(listener)?, Rc::clone(&shared), phase.clone())));
+            let listener = TcpListener::from_std(listener)?;
+            accepting.spawn_local(accept(listener, Rc::clone(&shared), phase.clone()));
         }
+        // These end only by a panic.
+        let mut lasting = JoinSet::new();
         if let Some(guests) = &guests {
-            spawn_local(Rc::clone(guests).keep());
+            lasting.spawn_local(Rc::clone(guests).keep());
         }
         let sweep_every = settings.pool.age / 4;
-        spawn_local(async move {
+        lasting.spawn_local(async move {
             loop {
                 tokio::time::sleep(sweep_every).await;
                 pool.sweep();
             }
         });
         ready();
-        // A sender that is gone means the same as Stop.
-        let _ = phase.wait_for(|phase| *phase != Phase::Serve).await;
-        for task in accepting {
-            let _ = task.await;
+        tokio::select! {
+            // First, because accepting ends with this phase. A sender that is gone means the same as Stop.
+            biased;
+            _ = phase.wait_for(|phase| *phase != Phase::Serve) => {}
+            Some(ended) = accepting.join_next() => return Err(died("a listener's task", &ended)),
+            Some(ended) = lasting.join_next() => return Err(died("a task of the worker", &ended)),
+        }
+        while let Some(ended) = accepting.join_next().await {
+            if ended.is_err() {
+                return Err(died("a listener's task", &ended));
+            }
         }
         shared.draining.set(true);
         shared.drain.notify_waiters();
@@ -115,6 +125,7 @@ pub(crate) fn run(
             tokio::select! {
                 () = shared.ended.notified() => {}
                 _ = &mut stop => break,
+                Some(ended) = lasting.join_next() => return Err(died("a task of the worker", &ended)),
             }
         }
         // What plugins log of their last streams is theirs, too.
@@ -127,6 +138,15 @@ pub(crate) fn run(
     drop(local);
     runtime.shutdown_background();
     ended
+}
+
+/// Without the task the worker would go on half: it would accept nothing, or close no stream.
+fn died(what: &str, ended: &Result<(), JoinError>) -> ServeError {
+    match ended {
+        Ok(()) => tracing::error!("{what} has ended"),
+        Err(error) => tracing::error!("{what} has failed: {error}"),
+    }
+    ServeError::WorkerEnded
 }
 
 /// Accepts until draining begins, and then what is waiting already, which is at most what the backlog holds: clients that

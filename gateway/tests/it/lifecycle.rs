@@ -7,8 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use chassis_abi::{LogLevel, Services};
+use chassis_engine_api::Profile;
+use chassis_engine_api::compile::CompilePolicy;
 use chassis_gateway::config::Config;
+use chassis_gateway::plugins::Plugins;
 use chassis_gateway::{ServeError, Server, Settings};
+use chassis_host::{HostServices, LogLine, LogSink, Reason};
 
 use crate::client::Client;
 use crate::upstream::Upstream;
@@ -110,4 +115,60 @@ fn a_worker_that_panics_while_it_starts_is_an_error() {
     })
     .unwrap();
     assert!(matches!(Server::start(settings), Err(ServeError::WorkerEnded)));
+}
+
+/// Panics where a crash is told, which is outside of what a guest's entry catches.
+struct Trapdoor;
+
+impl LogSink for Trapdoor {
+    fn log(&self, line: &LogLine<'_>) {
+        assert_ne!(line.reason, Reason::Crash, "on purpose");
+    }
+}
+
+#[test]
+fn a_worker_whose_task_panics_ends_and_that_is_an_error() {
+    let routes = "[{ uri: /*, plugins: { a: }, upstream: { nodes: { \"builtin:echo\": 1 } } }]";
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/test.yaml"));
+    let load = || {
+        let config = Config::parse(&config(&format!("[{{ name: a, {SCRIPT} }}]"), routes), file).unwrap();
+        let open = |_: Option<&str>| chassis_engines::open("wasmi", Profile::Deadline).map_err(|error| error.into());
+        let services =
+            Arc::new(|| Box::new(HostServices::new(Arc::new(Trapdoor), LogLevel::Trace)) as Box<dyn Services>);
+        let policy = CompilePolicy::InProcess;
+        let plugins = Plugins::load(&config, file, &open, &policy, services, Arc::new(Trapdoor)).unwrap();
+        let gateway = Gateway::start(Settings::new(config, Some(plugins)), Arc::default()).unwrap();
+        (Client::connect(gateway.address), gateway)
+    };
+    for draining in [false, true] {
+        let (mut client, mut gateway) = load();
+        let server = gateway.server.take().unwrap();
+        let send = |client: &mut Client| {
+            // The trap is met when the stream is closed, which is the work of a task beside the requests.
+            client.send("GET / HTTP/1.1\r\nHost: test\r\nX-Act: ......t\r\n\r\n");
+        };
+        let begin = Instant::now();
+        if draining {
+            let mut stays = Client::connect(gateway.address);
+            stays.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\nhello");
+            thread::sleep(Duration::from_millis(200));
+            let shutting = thread::spawn(move || server.shut_down());
+            thread::sleep(Duration::from_millis(200));
+            send(&mut client);
+            let ended = shutting.join().unwrap();
+            assert!(matches!(ended, Err(ServeError::WorkerEnded)), "{ended:?}");
+            assert!(stays.is_closed());
+        } else {
+            send(&mut client);
+            assert_eq!(client.response("GET").status, 200);
+            // It serves nobody any more, instead of some.
+            while TcpStream::connect(gateway.address).is_ok() {
+                assert!(begin.elapsed() < Duration::from_secs(10), "still listening");
+                thread::sleep(Duration::from_millis(20));
+            }
+            let ended = server.shut_down();
+            assert!(matches!(ended, Err(ServeError::WorkerEnded)), "{ended:?}");
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10));
+    }
 }
