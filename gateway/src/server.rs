@@ -205,7 +205,12 @@ impl Server {
     /// Ends all workers. Whether each ended because it was to; if not, it has said why.
     fn stop(&mut self) -> bool {
         let _ = self.phase.send(Phase::Stop);
-        self.workers.drain(..).fold(true, |all, worker| worker.join().unwrap_or(false) && all)
+        let mut all = true;
+        for worker in self.workers.drain(..) {
+            // A panic was reported by the thread itself.
+            all &= worker.join().unwrap_or(false);
+        }
+        all
     }
 }
 
