@@ -18,7 +18,8 @@ mod proxy;
 mod route;
 mod server;
 mod stall;
-pub mod upstream;
+mod upstream;
 mod worker;
 
 pub use server::{ServeError, Server, Settings};
+pub use upstream::PoolLimits;

@@ -98,7 +98,7 @@ pub(crate) fn run(
         if let Some(guests) = &guests {
             lasting.spawn_local(Rc::clone(guests).keep());
         }
-        let sweep_every = settings.pool.age / 4;
+        let sweep_every = sweep_every(settings.pool.age);
         lasting.spawn_local(async move {
             loop {
                 tokio::time::sleep(sweep_every).await;
@@ -189,6 +189,11 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Rec
 /// How many header lines hyper reads without an allocation for them, and takes unless told otherwise.
 const HYPER_LINES: usize = 100;
 
+/// How often connections to upstreams are looked through that may wait for this long.
+fn sweep_every(age: Duration) -> Duration {
+    (age / 4).max(Duration::from_millis(100))
+}
+
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -277,5 +282,16 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 fn log_end(client: SocketAddr, ended: hyper::Result<()>) {
     if let Err(error) = ended {
         tracing::debug!(%client, "connection ended: {}", crate::upstream::error::chain(&error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_of_0_does_not_keep_a_worker_busy() {
+        assert_eq!(sweep_every(Duration::ZERO), Duration::from_millis(100));
+        assert_eq!(sweep_every(Duration::from_secs(60)), Duration::from_secs(15));
     }
 }

@@ -10,8 +10,7 @@ use crate::head::Refusal;
 
 /// Why there is no response of an upstream.
 #[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum UpstreamError {
+pub(crate) enum UpstreamError {
     /// No connection: the upstream's fault, or the network's.
     #[error("cannot connect: {0}")]
     Connect(io::Error),
@@ -30,6 +29,9 @@ pub enum UpstreamError {
     /// It wants to leave HTTP, which nobody asked for.
     #[error("answered with 101 Switching Protocols")]
     Switching,
+    /// Its body has a transfer coding that would be lost on the way.
+    #[error("answered with a transfer coding other than chunked")]
+    Coding,
     /// The request's body could not be read: the client's fault.
     #[error("the client's request broke off: {0}")]
     Client(Refusal),
@@ -37,9 +39,11 @@ pub enum UpstreamError {
 
 impl UpstreamError {
     /// What the client gets.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
-            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::Switching => StatusCode::BAD_GATEWAY,
+            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::Switching | UpstreamError::Coding => {
+                StatusCode::BAD_GATEWAY
+            }
             UpstreamError::ConnectTimeout | UpstreamError::SendTimeout | UpstreamError::ReadTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }

@@ -10,7 +10,8 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
 use self::balance::Balance;
@@ -18,13 +19,14 @@ use self::pool::Lease;
 use crate::body::{RequestBody, Sending, Waits};
 use crate::config::{NodeAddress, Timeouts, UpstreamConfig};
 
-pub use error::UpstreamError;
-pub use pool::{Address, Pool, PoolLimits};
-pub use response::UpstreamBody;
+pub(crate) use error::UpstreamError;
+pub use pool::PoolLimits;
+pub(crate) use pool::{Address, Pool};
+pub(crate) use response::UpstreamBody;
 
 /// The upstream of a route, as one worker sees it.
 #[derive(Debug)]
-pub struct Upstream {
+pub(crate) struct Upstream {
     nodes: Vec<Node>,
     balance: Balance,
     timeouts: Timeouts,
@@ -38,7 +40,7 @@ pub(crate) enum Node {
 
 impl Upstream {
     /// An upstream whose connections are those of `pool`.
-    pub fn new(config: &UpstreamConfig, pool: &Pool) -> Self {
+    pub(crate) fn new(config: &UpstreamConfig, pool: &Pool) -> Self {
         let node = |address: &NodeAddress| match address {
             NodeAddress::Echo => Node::Echo,
             NodeAddress::Tcp(name) => Node::Tcp(pool.address(name)),
@@ -122,6 +124,9 @@ impl Upstream {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err((UpstreamError::Switching, None))
             }
+            Ok(response) if !response.body().is_end_stream() && !is_coded_as_sent(response.headers()) => {
+                Err((UpstreamError::Coding, None))
+            }
             Ok(response) => {
                 Ok(response.map(|body| UpstreamBody::new(body, lease, sending.cloned(), self.timeouts.read)))
             }
@@ -135,6 +140,15 @@ impl Upstream {
             }
         }
     }
+}
+
+/// Whether a body that came with these fields has no transfer coding but `chunked`, which alone is undone. `identity` was
+/// the name of none (RFC 2616, section 3.6).
+fn is_coded_as_sent(headers: &HeaderMap) -> bool {
+    let fields = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let codings = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
+    codings.next().is_none_or(|first| first.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// A copy of a request that may be sent twice.

@@ -21,7 +21,7 @@ use crate::body::RequestBody;
 pub struct PoolLimits {
     /// Connections per address and worker: 128 by default.
     pub idle: usize,
-    /// How long one may wait: 60 s by default.
+    /// How long one may wait: 60 s by default; 0 keeps none.
     pub age: Duration,
 }
 
@@ -33,19 +33,19 @@ impl Default for PoolLimits {
 
 /// The connections of one worker, by address.
 #[derive(Debug, Default)]
-pub struct Pool {
+pub(crate) struct Pool {
     limits: PoolLimits,
     addresses: RefCell<HashMap<Box<str>, Rc<Address>>>,
 }
 
 impl Pool {
     /// An empty pool.
-    pub fn new(limits: PoolLimits) -> Self {
+    pub(crate) fn new(limits: PoolLimits) -> Self {
         Pool { limits, addresses: RefCell::default() }
     }
 
     /// The connections to `host:port`.
-    pub fn address(&self, name: &str) -> Rc<Address> {
+    pub(crate) fn address(&self, name: &str) -> Rc<Address> {
         let mut addresses = self.addresses.borrow_mut();
         if let Some(address) = addresses.get(name) {
             return Rc::clone(address);
@@ -56,25 +56,20 @@ impl Pool {
     }
 
     /// Closes what has waited for too long, and forgets addresses that nothing uses.
-    pub fn sweep(&self) {
+    pub(crate) fn sweep(&self) {
         let now = Instant::now();
         self.addresses.borrow_mut().retain(|_, address| {
             address
                 .idle
                 .borrow_mut()
-                .retain(|idle| !idle.connection.sender.is_closed() && idle.since + self.limits.age > now);
+                .retain(|idle| !idle.connection.sender.is_closed() && now.duration_since(idle.since) < self.limits.age);
             Rc::strong_count(address) > 1 || !address.idle.borrow().is_empty()
         });
-    }
-
-    /// How many connections wait.
-    pub fn idle(&self) -> usize {
-        self.addresses.borrow().values().map(|address| address.idle.borrow().len()).sum()
     }
 }
 
 /// The connections to one address.
-pub struct Address {
+pub(crate) struct Address {
     name: Box<str>,
     limits: PoolLimits,
     /// The one that was used last comes last, and is taken first.
@@ -107,7 +102,7 @@ pub(super) struct Lease {
 impl Lease {
     /// Puts the connection back, to be used when hyper says that it is ready for another request.
     pub(super) fn give_back(self) {
-        if self.connection.sender.is_closed() {
+        if self.connection.sender.is_closed() || self.address.limits.age.is_zero() {
             return;
         }
         let mut idle = self.address.idle.borrow_mut();
@@ -124,7 +119,7 @@ impl Lease {
 
 impl Address {
     /// `host:port`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
@@ -134,7 +129,7 @@ impl Address {
         let mut now = None;
         for index in (0..idle.len()).rev() {
             let Idle { connection: Connection { sender, .. }, since } = &idle[index];
-            if sender.is_ready() && *since + self.limits.age > *now.get_or_insert_with(Instant::now) {
+            if sender.is_ready() && now.get_or_insert_with(Instant::now).duration_since(*since) < self.limits.age {
                 let connection = idle.remove(index).connection;
                 return Some(Lease { address: Rc::clone(self), connection });
             }

@@ -17,7 +17,7 @@ use crate::stall::Stall;
 /// The body of a response, and the connection that it comes on. The connection is kept when the body was read to its
 /// end and the request was sent to its end, and closed otherwise: an upstream that has answered does not wait for the rest.
 #[derive(Debug)]
-pub struct UpstreamBody(Source);
+pub(crate) struct UpstreamBody(Source);
 
 #[derive(Debug)]
 enum Source {

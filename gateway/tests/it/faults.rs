@@ -36,7 +36,7 @@ fn an_upstream_that_is_down_is_502() {
 #[test]
 fn answers_that_are_none_are_502() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
-    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(1000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
     for bytes in [
         "",
         "garbage\r\n\r\n",
@@ -45,6 +45,10 @@ fn answers_that_are_none_are_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         "HTTP/1.1 99999 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: GZIP\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
         &long,
@@ -64,6 +68,18 @@ fn answers_that_are_none_are_502() {
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
         assert_eq!(client.response("POST").status, 502, "{shown:?}");
     }
+}
+
+#[test]
+fn a_response_may_have_100_fields() {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", "X: y\r\n".repeat(99));
+    let upstream = Upstream::start(move |mut connection| {
+        while connection.request().is_some() {
+            connection.send(&head);
+        }
+    });
+    let response = Client::connect(Gateway::to(upstream.address).address).get("/");
+    assert_eq!((response.status, response.headers.iter().filter(|(name, _)| name == "x").count()), (200, 99));
 }
 
 #[test]

@@ -37,6 +37,18 @@ fn connections_are_kept_on_both_sides() {
 }
 
 #[test]
+fn no_connection_is_kept_for_no_time_and_any_is_for_very_long() {
+    for (age, connections) in [(Duration::ZERO, 5), (Duration::MAX, 1)] {
+        let upstream = Upstream::answering(OK);
+        let routes = format!("[{{ uri: /*, upstream: {{ nodes: {{ \"{}\": 1 }} }} }}]", upstream.address);
+        let gateway = Gateway::with(&routes, |settings| settings.pool.age = age);
+        let mut client = Client::connect(gateway.address);
+        (0..5).for_each(|_| assert_eq!(client.get("/").text(), "ok"));
+        assert_eq!(upstream.connections(), connections, "{age:?}");
+    }
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let upstream = Upstream::start(|mut connection| {
         while let Some(request) = connection.request() {
@@ -112,6 +124,7 @@ fn responses_of_every_framing() {
             let (_, path) = request.line.split_once(' ').unwrap();
             connection.send(match path {
                 "/chunked" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+                "/identity" => "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity, Chunked\r\n\r\n2\r\nid\r\n0\r\n\r\n",
                 "/close" => "HTTP/1.1 200 OK\r\n\r\nuntil the end",
                 "/http10" => "HTTP/1.0 200 Fine\r\nContent-Length: 3\r\n\r\nold",
                 "/twice" => "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc",
@@ -133,6 +146,7 @@ fn responses_of_every_framing() {
     let mut client = Client::connect(gateway.address);
     for (path, status, body, framing) in [
         ("/chunked", 200, "abcde", "transfer-encoding"),
+        ("/identity", 200, "id", "transfer-encoding"),
         ("/close", 200, "until the end", "transfer-encoding"),
         ("/http10", 200, "old", "content-length"),
         ("/twice", 200, "abc", "content-length"),
