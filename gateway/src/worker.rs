@@ -94,7 +94,7 @@ pub(crate) fn run(
             accepting.spawn_local(accept(listener, Rc::clone(&shared), phase.clone()));
         }
         // These end only by a panic.
-        let mut lasting = JoinSet::new();
+        let mut lasting: JoinSet<()> = JoinSet::new();
         if let Some(guests) = &guests {
             lasting.spawn_local(Rc::clone(guests).keep());
         }
@@ -107,16 +107,14 @@ pub(crate) fn run(
         });
         ready();
         tokio::select! {
-            // First, because accepting ends with this phase. A sender that is gone means the same as Stop.
-            biased;
+            // A sender that is gone means the same as Stop.
             _ = phase.wait_for(|phase| *phase != Phase::Serve) => {}
-            Some(ended) = accepting.join_next() => return Err(died("a listener's task", &ended)),
-            Some(ended) = lasting.join_next() => return Err(died("a task of the worker", &ended)),
+            // A listener may know first that this phase is over; it ends otherwise only by a panic.
+            Some(ended) = accepting.join_next() => ended.map_err(|error| died("a listener", &error))?,
+            Some(Err(error)) = lasting.join_next() => return Err(died("a task", &error)),
         }
         while let Some(ended) = accepting.join_next().await {
-            if ended.is_err() {
-                return Err(died("a listener's task", &ended));
-            }
+            ended.map_err(|error| died("a listener", &error))?;
         }
         shared.draining.set(true);
         shared.drain.notify_waiters();
@@ -125,7 +123,7 @@ pub(crate) fn run(
             tokio::select! {
                 () = shared.ended.notified() => {}
                 _ = &mut stop => break,
-                Some(ended) = lasting.join_next() => return Err(died("a task of the worker", &ended)),
+                Some(Err(error)) = lasting.join_next() => return Err(died("a task", &error)),
             }
         }
         // What plugins log of their last streams is theirs, too.
@@ -141,11 +139,8 @@ pub(crate) fn run(
 }
 
 /// Without the task the worker would go on half: it would accept nothing, or close no stream.
-fn died(what: &str, ended: &Result<(), JoinError>) -> ServeError {
-    match ended {
-        Ok(()) => tracing::error!("{what} has ended"),
-        Err(error) => tracing::error!("{what} has failed: {error}"),
-    }
+fn died(what: &str, error: &JoinError) -> ServeError {
+    tracing::error!("{what} of a worker has failed: {error}");
     ServeError::WorkerEnded
 }
 
