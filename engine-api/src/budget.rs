@@ -94,6 +94,13 @@ impl Meter {
         if now < self.next_check { Verdict::Continue } else { self.check_at(now, cpu_time()) }
     }
 
+    /// The check on behalf of another thread, the one that runs the guest. `cpu_time` says how much CPU time that thread
+    /// has had, where the system can tell; it is asked only when a tick went by that matters.
+    pub fn check_for(&mut self, cpu_time: impl FnOnce() -> Option<Duration>) -> Verdict {
+        let now = clock::now();
+        if now < self.next_check { Verdict::Continue } else { self.check_at(now, cpu_time()) }
+    }
+
     #[cold]
     fn check_at(&mut self, now: u64, cpu: Option<Duration>) -> Verdict {
         let elapsed = now.saturating_sub(self.start);
@@ -175,6 +182,20 @@ mod tests {
     fn a_clock_that_slept_does_not_kill_at_the_first_look() {
         let mut meter = meter(50);
         assert_eq!(meter.check_at(5_000, ms(3)), Verdict::Continue);
+    }
+
+    #[test]
+    fn another_threads_cpu_time_is_asked_for_only_when_it_matters() {
+        let mut meter = meter(50);
+        meter.next_check = u64::MAX;
+        assert_eq!(meter.check_for(|| panic!("asked")), Verdict::Continue);
+        meter = Meter { start: clock::now(), limit: 1, next_check: 0, first: None };
+        let mut asked = false;
+        let verdict = meter.check_for(|| {
+            asked = true;
+            ms(3)
+        });
+        assert!(asked && verdict == Verdict::Continue);
     }
 
     #[test]
