@@ -8,7 +8,7 @@ pub(crate) const NAME: &str = "wasmedge";
 pub(crate) const VERSION: &str = "0.17.1";
 
 /// Why its compiler is not used.
-pub(crate) const NO_CODE: &str = "a guest could end the process by recursion in code that WasmEdge compiled";
+pub(crate) const NO_CODE: &str = "code that WasmEdge compiles leaves the process without signal handlers, so that another engine's trap would end it";
 
 pub(crate) static CAPABILITIES: Capabilities = Capabilities {
     name: NAME,

@@ -16,8 +16,8 @@
 //!   The guest's stack lies on the heap and takes about 2 MiB at most.
 //!
 //! WasmEdge's own compiler is not offered. Code that it made sets handlers for SIGSEGV and others at each call and
-//! leaves the default ones behind, so that a trap in another engine would end the process; and a guest that recurses
-//! without end ends it too, as it overruns the thread's stack, where no handler can run. A test shows the latter.
+//! leaves the default ones behind, so that a trap in another engine would end the process; and endless recursion in it
+//! ends the process too, as it overruns the thread's stack, where no handler can run. Tests show both.
 
 // The C interface is used as it is; each block says why it may be.
 #![allow(unsafe_code)]

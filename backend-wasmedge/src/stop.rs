@@ -20,13 +20,13 @@ pub(crate) struct Code(u32);
 
 impl Code {
     /// WasmEdge made no object, as it does without memory.
-    pub(crate) const NO_OBJECT: Code = Code(ffi::WasmEdge_ErrCode_RuntimeError as u32);
+    pub(crate) const NO_OBJECT: Code = Code(ffi::WasmEdge_ErrCode_RuntimeError);
 
     /// The error in a result, if it is one.
     #[inline]
     pub(crate) fn check(result: ffi::WasmEdge_Result) -> Result<(), Code> {
         // The lower 24 bits are the code, the others the category.
-        if result.Code == ffi::WasmEdge_ErrCode_Success as u32 { Ok(()) } else { Err(Code(result.Code)) }
+        if result.Code == ffi::WasmEdge_ErrCode_Success { Ok(()) } else { Err(Code(result.Code)) }
     }
 
     /// The result by which a host function ends the guest.
@@ -40,13 +40,13 @@ impl Code {
     }
 
     pub(crate) fn is(self, code: ffi::WasmEdge_ErrCode) -> bool {
-        self.0 == code as u32
+        self.0 == code
     }
 
     /// What it means when a guest was called.
     #[cold]
     pub(crate) fn stop(self) -> Stop {
-        match self.0 as ffi::WasmEdge_ErrCode {
+        match self.0 {
             ffi::WasmEdge_ErrCode_Interrupted => Stop::Deadline,
             ffi::WasmEdge_ErrCode_CostLimitExceeded => Stop::Fuel,
             code => match kind(code) {
@@ -63,7 +63,7 @@ impl Code {
     /// refusal.
     #[cold]
     pub(crate) fn instantiation(self) -> Stop {
-        match self.0 as ffi::WasmEdge_ErrCode {
+        match self.0 {
             ffi::WasmEdge_ErrCode_DataSegDoesNotFit => Stop::trap(TrapKind::MemoryOutOfBounds),
             ffi::WasmEdge_ErrCode_ElemSegDoesNotFit => Stop::trap(TrapKind::TableOutOfBounds),
             code => match kind(code) {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn code(code: ffi::WasmEdge_ErrCode) -> Code {
-        Code::check(ffi::WasmEdge_Result { Code: code as u32 }).unwrap_err()
+        Code::check(ffi::WasmEdge_Result { Code: code }).unwrap_err()
     }
 
     #[test]

@@ -242,7 +242,7 @@ mod tests {
                 (func $h (result i32) (i32.add (table.grow 1 (ref.null func) (i32.const -1)) (call $f)))
                 (elem declare func $f) (start 0))",
             "(module (table 1 funcref) (func (result i32) (table.grow (ref.null func) (i32.const 1))))",
-            "(module (func $f (br_table 0 0 1 (i32.const 0))) (func $g (call $f) (block (br_table 0 1 (i32.const 0)))))",
+            "(module (func $f (br_table 0 0 (i32.const 0))) (func $g (call $f) (block (br_table 0 1 (i32.const 0)))))",
             "(module (func $s (call $s)) (start $s) (memory 1) (data \"x\") (func (data.drop 0) (call $s)))",
         ] {
             let _ = rewritten(wat);
