@@ -78,14 +78,10 @@ impl<S: Send + 'static> Caller<S> for HostCaller<S> {
         let left = inner.stack_left();
         let handle = inner.expect_handle(export);
         // SAFETY: no reference to the inner part is left, and the instance's thread is this one.
-        let result = unsafe { invoke(self.inner, handle, slots) };
+        let ended = unsafe { invoke(self.inner, handle, slots) };
         // SAFETY: the guest waits again.
         let inner = unsafe { &mut *self.inner };
         inner.nesting -= 1;
-        if result.is_err() {
-            // Frames that were taken down gave nothing back.
-            inner.set_stack_left(left);
-        }
-        result
+        ended.map_err(|code| inner.stopped(code, left))
     }
 }

@@ -100,8 +100,26 @@ impl<S> Inner<S> {
         }
     }
 
-    fn stack_is_exhausted(&self) -> bool {
-        self.stack.is_some() && self.stack_left().cast_signed() < 0
+    /// Why a call ended early, before which so much of the stack was left: frames that were taken down gave nothing
+    /// back.
+    ///
+    /// # Panics
+    /// If a host function did: its panic goes on here.
+    #[cold]
+    pub(crate) fn stopped(&mut self, code: Code, left: u32) -> Stop {
+        let exhausted = self.stack.is_some() && self.stack_left().cast_signed() < 0;
+        self.set_stack_left(left);
+        if code.is_unwinding() {
+            match self.parked.take() {
+                Some(Parked::Stop(stop)) => return stop,
+                Some(Parked::Panic(panic)) => resume_unwind(panic),
+                None => {}
+            }
+        }
+        if exhausted && code.is(ffi::WasmEdge_ErrCode_Unreachable) {
+            return Stop::trap(TrapKind::StackOverflow);
+        }
+        code.stop()
     }
 }
 
@@ -184,20 +202,14 @@ impl<S: Send + 'static> WasmedgeInstance<S> {
         // SAFETY: the handle lives as long as `self`, whose borrow outlives the watch.
         let watch = unsafe { watch(inner.meter, self.machine.cancel()) };
         // SAFETY: `self` is borrowed, so nobody else uses the instance; no reference into it is left.
-        let result = unsafe { invoke(self.inner.as_ptr(), handle, slots) };
+        let ended = unsafe { invoke(self.inner.as_ptr(), handle, slots) };
         if watch.end() {
             self.machine.forget_cancellation();
         }
-        if result.is_err() {
-            self.after_error();
+        match ended {
+            Ok(()) => Ok(()),
+            Err(code) => Err(self.inner.get_mut().stopped(code, STACK)),
         }
-        result
-    }
-
-    #[cold]
-    fn after_error(&mut self) {
-        // Frames that were taken down gave nothing back.
-        self.inner.get_mut().set_stack_left(STACK);
     }
 
     fn into_state(self) -> S {
@@ -244,10 +256,13 @@ impl<S: Send + 'static> fmt::Debug for WasmedgeInstance<S> {
 /// The handle must be of the instance that `inner` belongs to, nobody else may use that instance before the return, and
 /// no reference to `inner` may live on.
 ///
+/// # Errors
+/// A code for [`Inner::stopped`].
+///
 /// # Panics
-/// If `slots` is too short, or if a host function panicked: its panic goes on here.
+/// If `slots` is too short.
 #[inline]
-pub(crate) unsafe fn invoke<S>(inner: *mut Inner<S>, handle: Handle, slots: &mut [u64]) -> Result<(), Stop> {
+pub(crate) unsafe fn invoke<S>(inner: *mut Inner<S>, handle: Handle, slots: &mut [u64]) -> Result<(), Code> {
     let Handle { function, sig } = handle;
     assert!(slots.len() >= sig.slots(), "fewer slots than the call needs");
     let params = Params::new(&sig, slots);
@@ -260,32 +275,12 @@ pub(crate) unsafe fn invoke<S>(inner: *mut Inner<S>, handle: Handle, slots: &mut
         let count = sig.params.len() as u32;
         ffi::WasmEdge_ExecutorInvoke(executor, function, params.as_ptr(), count, result.as_mut_ptr(), results)
     };
-    match Code::check(ended) {
-        Ok(()) => {
-            if let Some(ty) = sig.result {
-                // SAFETY: a call that returned has left its result.
-                slots[0] = from_value(ty, unsafe { result.assume_init_ref() });
-            }
-            Ok(())
-        }
-        // SAFETY: the guest does not run any more.
-        Err(code) => Err(stopped(unsafe { &mut *inner }, code)),
+    Code::check(ended)?;
+    if let Some(ty) = sig.result {
+        // SAFETY: a call that returned has left its result.
+        slots[0] = from_value(ty, unsafe { result.assume_init_ref() });
     }
-}
-
-#[cold]
-fn stopped<S>(inner: &mut Inner<S>, code: Code) -> Stop {
-    if code.is_unwinding() {
-        match inner.parked.take() {
-            Some(Parked::Stop(stop)) => return stop,
-            Some(Parked::Panic(panic)) => resume_unwind(panic),
-            None => {}
-        }
-    }
-    if code.is(ffi::WasmEdge_ErrCode_Unreachable) && inner.stack_is_exhausted() {
-        return Stop::trap(TrapKind::StackOverflow);
-    }
-    code.stop()
+    Ok(())
 }
 
 /// A box whose content is reached by a copy of its pointer too.

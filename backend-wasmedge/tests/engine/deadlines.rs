@@ -21,6 +21,20 @@ fn a_cancellation_that_came_too_late_is_not_the_next_calls() {
 }
 
 #[test]
+fn a_panic_after_the_deadline_leaves_nothing_for_the_next_call() {
+    let wat = format!(
+        r#"(module {IMPORTS} (func $run (export "run") (param i32) (result i32)
+            (if (local.get 0) (then (call $burst (local.get 0)) (drop (call $run (i32.const 0))))) (i32.const 5)))"#
+    );
+    let mut instance = start(&wat);
+    for _ in 0..20 {
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run_for(&mut instance, 5, 1)));
+        assert!(panicked.is_err());
+        assert_eq!(run(&mut instance, 0).unwrap(), 5);
+    }
+}
+
+#[test]
 fn a_cancellation_that_a_host_function_hides_comes_again() {
     let wat = format!(
         r#"(module {IMPORTS} (func (export "alloc") (param i32) (result i32) (loop (br 0)) unreachable)

@@ -62,6 +62,15 @@ host_functions! {
         Ok(())
     }
 
+    /* Keeps the CPU busy for so many milliseconds, and panics. */
+    Burst "burst" |_caller, slots| {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(slots[0]) {
+            std::hint::spin_loop();
+        }
+        std::panic::resume_unwind(Box::new("burst"))
+    }
+
     /* Calls `alloc`, and notes 1 if that succeeds, else 0. */
     Swallow "swallow" |caller, slots| {
         let ended = caller.call(ALLOC, slots);
@@ -82,7 +91,7 @@ host_functions! {
 /// The fields that import these functions.
 pub(crate) const IMPORTS: &str = r#"(import "env" "note" (func $note (param i32)))
     (import "env" "spin" (func $spin (param i32))) (import "env" "swallow" (func $swallow (param i32)))
-    (import "env" "other" (func $other (param i32)))"#;
+    (import "env" "other" (func $other (param i32))) (import "env" "burst" (func $burst (param i32)))"#;
 
 pub(crate) fn compile(wat: &str) -> Result<(), EngineError> {
     let module = checked(wat);
