@@ -51,7 +51,7 @@ pub struct LogRecord<'a> {
     pub message: &'a [u8],
     /// The context in which it ran.
     pub context: ContextId,
-    /// The callback in which it ran; `None` in a start function.
+    /// The callback or start function in which it ran; `None` in the module's start section.
     pub callback: Option<Callback>,
     /// The stream that it is about, if it ran in a stream context.
     pub exchange: Option<&'a Exchange>,

@@ -7,6 +7,11 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// A key that finds nothing in any slab.
+    pub const NEVER: Key = Key { index: u32::MAX, generation: u32::MAX };
+}
+
 /// Values under generational keys.
 #[derive(Debug)]
 pub struct Slab<T> {
@@ -28,13 +33,17 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// Stores a value.
+    ///
+    /// # Panics
+    /// If there are 2^32 - 1 values, which no memory holds.
     pub fn insert(&mut self, value: T) -> Key {
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];
             entry.value = Some(value);
             return Key { index, generation: entry.generation };
         }
-        let index = u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        assert!(self.entries.len() < u32::MAX as usize, "too many values");
+        let index = self.entries.len() as u32;
         self.entries.push(Entry { generation: 0, value: Some(value) });
         Key { index, generation: 0 }
     }
@@ -99,5 +108,6 @@ mod tests {
         assert_eq!((slab.get(a), slab.get(b), slab.get(c)), (None, Some(&'b'), Some(&'c')));
         assert_eq!(slab.keys(), vec![c, b]);
         assert_eq!(slab.len(), 2);
+        assert_eq!(slab.get(Key::NEVER), None);
     }
 }

@@ -8,6 +8,7 @@
 //! slices; between two slices the deadline is looked at. The same counter serves the fuel limit of a
 //! [`Budget`](chassis_engine_api::Budget), which is exact.
 
+#![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod caller;

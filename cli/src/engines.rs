@@ -151,6 +151,9 @@ fn table(report: &Report) -> String {
     for (row, name) in names.iter().enumerate() {
         table.add_row(cells(name, &|_, met| met.rows()[row].1.support.to_owned()));
     }
+    if let Some(names) = table.column_mut(0) {
+        names.set_padding((0, 1));
+    }
     let mut out = if available.is_empty() { String::new() } else { format!("{}\n", table.trim_fmt()) };
     for (engine, guarantees) in &available {
         for (name, met) in guarantees.rows() {
@@ -162,8 +165,5 @@ fn table(report: &Report) -> String {
     for engine in report.engines.iter().filter(|engine| !engine.available) {
         out.push_str(&format!("\n{}", engine.reason.as_deref().unwrap_or_default()));
     }
-    if !out.ends_with('\n') {
-        out.push('\n');
-    }
-    out
+    format!("{}\n", out.trim_matches('\n'))
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use chassis_engines::OpenError;
+use chassis_host::StartError;
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,16 @@ pub(crate) enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// A plugin that does not start has failed; one that refuses its configuration says that the configuration is wrong.
+impl From<&StartError> for Exit {
+    fn from(error: &StartError) -> Self {
+        match error {
+            StartError::ConfigurationRefused => Exit::Invalid,
+            _ => Exit::PluginFailed,
+        }
     }
 }
 
@@ -83,7 +94,7 @@ impl From<OpenError> for Failure {
 /// Output that could not be written.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Failure::new(Exit::Usage, error)
+        Failure::new(Exit::Usage, anyhow::Error::new(error).context("the output cannot be written"))
     }
 }
 

@@ -29,7 +29,7 @@ Exit codes:
   1  the check ran and the answer is no (run: the engines do not agree)
   2  the command line is wrong
   3  the plugin failed: trap, deadline, exit, refused start, endless pause
-  4  a module or a configuration cannot be read or is not valid, or an address cannot be listened on
+  4  a module, a configuration or an address cannot be used
   5  the engine was not compiled in";
 
 const EXAMPLES: &str = "\
@@ -91,9 +91,22 @@ fn code(ended: Ended) -> Exit {
     };
     // There is nothing left to be done about a standard error that is closed.
     for error in failure.errors() {
-        let _ = style::print_error(&format!("{error:#}"));
+        let _ = style::print_error(&words(error));
     }
     failure.exit
+}
+
+/// An error with its causes, each once: many errors have their cause in their own words.
+fn words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !words.contains(&cause) {
+            words.push_str(": ");
+            words.push_str(&cause);
+        }
+    }
+    words
 }
 
 #[cfg(test)]
@@ -103,5 +116,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let error = || std::io::Error::other("gone");
+        assert_eq!(super::words(&anyhow::Error::new(error())), "gone");
+        assert_eq!(super::words(&anyhow::Error::new(error()).context("a: gone")), "a: gone");
+        assert_eq!(super::words(&anyhow::Error::new(error()).context("a")), "a: gone");
     }
 }

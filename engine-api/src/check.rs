@@ -24,6 +24,8 @@ pub struct FrontLimits {
     pub results: u64,
     /// Types, imports, exports, globals, data and element segments: entries of one section.
     pub section_entries: u64,
+    /// Elements of all element segments together. They take one byte each in a module, and many times that in an engine.
+    pub elements: u64,
     /// Tables.
     pub tables: u64,
     /// Memories, imported ones included.
@@ -32,7 +34,7 @@ pub struct FrontLimits {
 
 impl Default for FrontLimits {
     /// 16 MiB, 100,000 functions of at most 1 MiB, 10,000 locals, 8 million locals times branches, 100 parameters,
-    /// 16 results, 100,000 entries a section, 16 tables and one memory.
+    /// 16 results, 100,000 entries a section, 200,000 elements, 16 tables and one memory.
     fn default() -> Self {
         FrontLimits {
             module_bytes: 16 << 20,
@@ -43,6 +45,7 @@ impl Default for FrontLimits {
             params: 100,
             results: 16,
             section_entries: 100_000,
+            elements: 200_000,
             tables: 16,
             memories: 1,
         }
@@ -173,7 +176,7 @@ mod tests {
     #[test]
     fn each_limit_holds_at_its_edge() {
         let wat = r#"(module (type (func (param i32 i32) (result i32)))
-            (table 1 funcref) (memory 1) (global i32 (i32.const 0))
+            (table 1 funcref) (memory 1) (global i32 (i32.const 0)) (elem func 0 0 0)
             (func (type 0) (local i64) (if (local.get 0) (then)) (i32.const 1)))"#;
         let bytes = wat::parse_str(wat).unwrap();
         let exact = FrontLimits {
@@ -185,12 +188,13 @@ mod tests {
             params: 2,
             results: 1,
             section_entries: 1,
+            elements: 3,
             tables: 1,
             memories: 1,
         };
         let check = |limits: &FrontLimits| CheckedModule::new(bytes.clone(), limits).map(|_| ());
         assert_eq!(check(&exact), Ok(()));
-        let tighter: [fn(&mut FrontLimits); 10] = [
+        let tighter: [fn(&mut FrontLimits); 11] = [
             |l| l.module_bytes -= 1,
             |l| l.functions -= 1,
             |l| l.body_bytes -= 1,
@@ -199,6 +203,7 @@ mod tests {
             |l| l.params -= 1,
             |l| l.results -= 1,
             |l| l.section_entries -= 1,
+            |l| l.elements -= 1,
             |l| l.tables -= 1,
             |l| l.memories -= 1,
         ];

@@ -98,6 +98,8 @@ struct Lease(&'static Slot);
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        // What runs a guest later in the thread's teardown must not use a slot that is another thread's by then.
+        let _ = SLOT.try_with(|slot| slot.set(None));
         self.0.depth.store(0, Ordering::Relaxed);
         self.0.taken.store(false, Ordering::Release);
     }
@@ -217,6 +219,31 @@ mod tests {
             drop(running);
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    #[test]
+    fn a_slot_that_was_given_back_is_not_used_by_its_thread_any_more() {
+        struct Late(std::sync::mpsc::Sender<bool>);
+
+        impl Drop for Late {
+            fn drop(&mut self) {
+                let running = enter();
+                let _ = self.0.send(running.slot.taken.load(Ordering::Acquire));
+            }
+        }
+
+        thread_local! {
+            static LATE: Cell<Option<Late>> = const { Cell::new(None) };
+        }
+
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            // What is set up first is torn down last.
+            LATE.with(|late| late.set(Some(Late(sender))));
+            drop(enter());
+        });
+        thread.join().unwrap();
+        assert_eq!(receiver.recv(), Ok(true));
     }
 
     #[test]

@@ -41,9 +41,16 @@ impl LinkPlan {
         let offered = offered::<S, H>();
         let mut missing = Vec::new();
         let mut imports: Vec<PlannedImport> = Vec::new();
+        // Each function once, so that a module that imports one many times does not make this long.
+        let mut distinct: Vec<PlannedImport> = Vec::new();
         for import in &info.imports {
-            match find(&offered, &imports, &import.module, &import.name, &import.kind) {
-                Ok(planned) => imports.push(planned),
+            match find(&offered, &distinct, &import.module, &import.name, &import.kind) {
+                Ok(planned) => {
+                    if !distinct.contains(&planned) {
+                        distinct.push(planned.clone());
+                    }
+                    imports.push(planned);
+                }
                 Err(reason) => missing.push(MissingImport {
                     module: import.module.clone(),
                     name: import.name.clone(),
@@ -217,5 +224,45 @@ impl FnType {
     /// Whether this is the same type as `sig`.
     pub fn is(&self, sig: &Sig) -> bool {
         self.params == sig.params && self.results.as_slice() == sig.result.as_slice()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::host::Caller;
+    use crate::module::ImportInfo;
+    use crate::stop::Stop;
+
+    struct Log;
+
+    impl HostFn<()> for Log {
+        const MODULE: &'static str = "env";
+        const NAME: &'static str = "log";
+        const SIG: Sig = Sig::new(&[], None);
+
+        fn call<C: Caller<()> + ?Sized>(_caller: &mut C, _slots: &mut [u64]) -> Result<(), Stop> {
+            Ok(())
+        }
+    }
+
+    impl HostModule<()> for Log {
+        fn register<R: Registrar<()>>(registrar: &mut R) {
+            registrar.add::<Log>();
+        }
+    }
+
+    #[test]
+    fn as_many_imports_as_a_module_may_have_are_planned_at_once() {
+        let kind = ImportKind::Func(FnType { params: Vec::new(), results: Vec::new() });
+        let import = ImportInfo { module: "env".to_owned(), name: "log".to_owned(), kind };
+        let info = ModuleInfo { imports: vec![import; 100_000], ..ModuleInfo::default() };
+        let start = Instant::now();
+        let plan = LinkPlan::new::<(), Log>(&info, &[]).unwrap();
+        assert_eq!(plan.imports().len(), 100_000);
+        // Comparing each with each would take minutes.
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     }
 }

@@ -1,8 +1,8 @@
 //! Reads a module's sections into a [`ModuleInfo`], holding the front limits on the way.
 
 use wasmparser::{
-    BinaryReaderError, CompositeInnerType, FunctionBody, KnownCustom, Operator, Parser, Payload, SectionLimited,
-    TypeRef, ValType,
+    BinaryReaderError, CompositeInnerType, ElementItems, FunctionBody, KnownCustom, Operator, Parser, Payload,
+    SectionLimited, TypeRef, ValType,
 };
 
 use crate::check::{FrontLimits, invalid, within};
@@ -81,7 +81,7 @@ impl Reader<'_> {
                 self.size("start", range.len());
                 Ok(())
             }
-            Payload::ElementSection(section) => self.entries("element", "element segments", &section),
+            Payload::ElementSection(section) => self.elements(section),
             Payload::DataSection(section) => self.entries("data", "data segments", &section),
             Payload::CodeSectionStart { size, .. } => {
                 self.size("code", size as usize);
@@ -159,6 +159,18 @@ impl Reader<'_> {
             self.info.exports.push(ExportInfo { name: export.name.into(), kind });
         }
         Ok(())
+    }
+
+    fn elements(&mut self, section: wasmparser::ElementSectionReader<'_>) -> Result<(), ModuleError> {
+        self.entries("element", "element segments", &section)?;
+        let mut elements = 0_u64;
+        for segment in section {
+            elements += u64::from(match segment.map_err(invalid)?.items {
+                ElementItems::Functions(items) => items.count(),
+                ElementItems::Expressions(_, items) => items.count(),
+            });
+        }
+        within("elements of all segments", elements, self.limits.elements)
     }
 
     /// A type that does not exist reads as one without parameters here; validation refuses the module afterwards.
@@ -267,6 +279,19 @@ mod tests {
         assert_eq!(info.memories[0].maximum_pages, Some(3));
         assert_eq!(info.native.as_deref(), Some("guest"));
         assert!(info.sections.iter().any(|(name, bytes)| name == "code" && *bytes > 0));
+    }
+
+    #[test]
+    fn the_elements_of_all_segments_count() {
+        let segments = |n: usize| {
+            let functions = "0 ".repeat(n / 2);
+            let expressions = "(ref.func 0)".repeat(n - n / 2);
+            wat::parse_str(format!("(module (func) (elem func {functions}) (elem funcref {expressions}))")).unwrap()
+        };
+        let limits = FrontLimits::default();
+        assert!(CheckedModule::new(segments(200_000), &limits).is_ok());
+        let error = CheckedModule::new(segments(200_001), &limits).unwrap_err();
+        assert_eq!(error.to_string(), "elements of all segments: 200001, the limit is 200000");
     }
 
     #[test]

@@ -17,9 +17,9 @@ pub type ProxyWasmEngine = Arc<dyn AnyEngine<VmState>>;
 
 /// Every engine that Chassis has a backend for, in the order in which the default is chosen.
 pub const ENGINES: [EngineEntry; 3] = [
-    EngineEntry { name: "wasmtime", open: open_wasmtime },
-    EngineEntry { name: "wasmedge", open: open_wasmedge },
-    EngineEntry { name: "wasmi", open: open_wasmi },
+    EngineEntry { name: "wasmtime", available: cfg!(feature = "wasmtime"), open: open_wasmtime },
+    EngineEntry { name: "wasmedge", available: cfg!(feature = "wasmedge"), open: open_wasmedge },
+    EngineEntry { name: "wasmi", available: cfg!(feature = "wasmi"), open: open_wasmi },
 ];
 
 /// A backend, compiled in or not.
@@ -27,19 +27,20 @@ pub const ENGINES: [EngineEntry; 3] = [
 pub struct EngineEntry {
     /// The engine's name, which is also the name of its cargo feature.
     pub name: &'static str,
+    available: bool,
     open: fn(Profile) -> Option<Result<ProxyWasmEngine, EngineError>>,
 }
 
 impl EngineEntry {
     /// Whether it was compiled in.
     pub fn is_available(&self) -> bool {
-        available(self.name)
+        self.available
     }
 }
 
 /// The names of the engines that were compiled in, the default first.
 pub fn compiled_in() -> Vec<&'static str> {
-    ENGINES.iter().map(|entry| entry.name).filter(|name| available(name)).collect()
+    ENGINES.iter().filter(|entry| entry.available).map(|entry| entry.name).collect()
 }
 
 /// The engine that runs when none is named; `None` if none was compiled in.
@@ -85,15 +86,6 @@ pub enum OpenError {
     /// It could not be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
-}
-
-fn available(name: &str) -> bool {
-    const COMPILED_IN: [(&str, bool); 3] = [
-        ("wasmtime", cfg!(feature = "wasmtime")),
-        ("wasmedge", cfg!(feature = "wasmedge")),
-        ("wasmi", cfg!(feature = "wasmi")),
-    ];
-    COMPILED_IN.contains(&(name, true))
 }
 
 cfg_if::cfg_if! {

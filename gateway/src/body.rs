@@ -65,6 +65,11 @@ impl Sending {
         (self.waits.get(), self.at.get())
     }
 
+    /// Whether all of it was handed to the connection.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.waits.get() == Waits::Response
+    }
+
     /// Notes that the client's body could not be read.
     pub(crate) fn fail(&self, error: &BodyError) {
         self.failed.set(Some(refusal_in(&**error)));

@@ -70,7 +70,8 @@ pub(crate) fn keep_told_length(headers: &mut HeaderMap) {
     }
 }
 
-fn says_length(headers: &HeaderMap, length: u64) -> bool {
+/// Whether there is one field of plain digits that says that a body has this length.
+pub(crate) fn says_length(headers: &HeaderMap, length: u64) -> bool {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => {

@@ -86,7 +86,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds all addresses, starts the workers and, on each, the plugins. Serves when it returns.
+    /// Starts the workers and, on each, the plugins; then binds all addresses. Serves when it returns.
     ///
     /// # Errors
     /// [`ServeError`]; nothing runs then.
@@ -99,37 +99,47 @@ impl Server {
         let preparer = settings.plugins.as_ref().filter(|_| needed).map(Plugins::preparer).transpose()?;
         let count = settings.config.workers.or_else(|| thread::available_parallelism().ok());
         let count = count.map_or(1, NonZeroUsize::get);
-        let mut addresses = Vec::new();
-        let mut shares: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for address in &settings.config.listen {
-            let failed = |source| ServeError::Listen { address: *address, source };
-            let listeners = listen::bind(*address, count).map_err(failed)?;
-            addresses.push(listeners[0].local_addr().map_err(failed)?);
-            shares.iter_mut().zip(listeners).for_each(|(share, listener)| share.push(listener));
-        }
         let (phase, phases) = watch::channel(Phase::Serve);
         let (ending, ended) = mpsc::unbounded_channel();
-        let (tell, started) = std::sync::mpsc::channel();
-        let mut server = Server { addresses, drain: settings.drain, phase, ended, workers: Vec::new() };
-        for (number, listeners) in shares.into_iter().enumerate() {
-            let (settings, phases, ending) = (settings.clone(), phases.clone(), Ending(ending.clone()));
+        let (tell, told) = std::sync::mpsc::channel();
+        let mut server = Server { addresses: Vec::new(), drain: settings.drain, phase, ended, workers: Vec::new() };
+        // Dropped before the server, which waits for workers that may wait for theirs.
+        let mut hands = Vec::with_capacity(count);
+        for number in 0..count {
+            let (settings, phases) = (settings.clone(), phases.clone());
+            let ending = Ending { ended: ending.clone(), told: tell.clone() };
             let (tell, preparer) = (tell.clone(), preparer.clone());
+            let (hand, listeners) = std::sync::mpsc::channel();
             let body = move || {
                 let _ending = ending;
+                // Who started it may have gone, with the first error of another worker.
+                let listeners = || {
+                    let _ = tell.send(Ok(()));
+                    listeners.recv().ok()
+                };
                 let ready = || {
                     let _ = tell.send(Ok(()));
                 };
-                if let Err(error) = worker::run(&settings, listeners, preparer, phases, ready) {
-                    // Who started it may have gone on, with the first error of another worker.
+                if let Err(error) = worker::run(&settings, preparer, phases, listeners, ready) {
                     let _ = tell.send(Err(error));
                 }
             };
             server.workers.push(thread::Builder::new().name(format!("chassis-worker-{number}")).spawn(body)?);
+            hands.push(hand);
         }
         drop(tell);
-        for _ in 0..count {
-            started.recv().unwrap_or(Err(ServeError::WorkerEnded))?;
+        let all = || (0..count).try_for_each(|_| told.recv().unwrap_or(Err(ServeError::WorkerEnded)));
+        all()?;
+        let mut shares: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
+        for address in &settings.config.listen {
+            let failed = |source| ServeError::Listen { address: *address, source };
+            let listeners = listen::bind(*address, count).map_err(failed)?;
+            server.addresses.push(listeners[0].local_addr().map_err(failed)?);
+            shares.iter_mut().zip(listeners).for_each(|(share, listener)| share.push(listener));
         }
+        // One that has ended is missed below.
+        hands.iter().zip(shares).for_each(|(hand, share)| drop(hand.send(share)));
+        all()?;
         Ok(server)
     }
 
@@ -201,12 +211,16 @@ impl Drop for Server {
     }
 }
 
-/// Tells the server when a worker ends, by a panic too.
-struct Ending(mpsc::UnboundedSender<()>);
+/// Tells the server when a worker ends, by a panic too, and whoever still waits for it to serve.
+struct Ending {
+    ended: mpsc::UnboundedSender<()>,
+    told: std::sync::mpsc::Sender<Result<(), ServeError>>,
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        let _ = self.0.send(());
+        let _ = self.ended.send(());
+        let _ = self.told.send(Err(ServeError::WorkerEnded));
     }
 }
 

@@ -48,17 +48,17 @@ mod tests {
     fn only_a_silence_of_the_whole_limit_counts() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let limit = Duration::from_millis(40);
+            let limit = Duration::from_millis(800);
             let mut stall = Stall::new(limit);
             let started = Instant::now();
-            for _ in 0..5 {
+            for _ in 0..3 {
                 let wait = std::future::poll_fn(|cx| stall.poll(cx));
-                assert!(tokio::time::timeout(Duration::from_millis(15), wait).await.is_err());
+                assert!(tokio::time::timeout(Duration::from_millis(300), wait).await.is_err());
                 stall.came();
             }
             let silent = Instant::now();
             std::future::poll_fn(|cx| stall.poll(cx)).await;
-            assert!(silent.elapsed() >= limit && started.elapsed() >= limit + Duration::from_millis(75));
+            assert!(silent.elapsed() >= limit && started.elapsed() >= limit + Duration::from_millis(900));
         });
     }
 }

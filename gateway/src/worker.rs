@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::head::{Client, Gate};
+use crate::listen::BACKLOG;
 use crate::proxy::{Proxy, Snapshot};
 use crate::server::{ServeError, Settings};
 use crate::upstream::Pool;
@@ -42,12 +43,13 @@ struct Shared {
     ended: Notify,
 }
 
-/// Serves until the phase is `Stop`, or `Drain` and nothing is left. `ready` is called when it serves.
+/// Serves until the phase is `Stop`, or `Drain` and nothing is left. `listeners` is called when all plugins have started,
+/// and may block; `None` ends the worker. `ready` is called when it serves.
 pub(crate) fn run(
     settings: &Settings,
-    listeners: Vec<StdListener>,
     preparer: Option<Preparer>,
     mut phase: watch::Receiver<Phase>,
+    listeners: impl FnOnce() -> Option<Vec<StdListener>>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -64,6 +66,9 @@ pub(crate) fn run(
     let mut http = http1::Builder::new();
     // The gate limits heads and the time that they take; see `head`.
     http.header_read_timeout(None).max_buf_size(settings.head.bytes.max(8 << 10) * 2);
+    if settings.head.lines > HYPER_LINES {
+        http.max_headers(settings.head.lines);
+    }
     let shared = Rc::new(Shared {
         proxy: Proxy::new(Snapshot::new(&settings.config, &pool, chains)),
         settings: settings.clone(),
@@ -73,7 +78,8 @@ pub(crate) fn run(
         connections: Cell::new(0),
         ended: Notify::new(),
     });
-    local.block_on(&runtime, async {
+    let Some(listeners) = listeners() else { return Ok(()) };
+    let ended = local.block_on(&runtime, async {
         let mut accepting = Vec::new();
         for listener in listeners {
             accepting.push(spawn_local(accept(TcpListener::from_std(listener)?, Rc::clone(&shared), phase.clone())));
@@ -108,18 +114,30 @@ pub(crate) fn run(
             guests.close_ended(usize::MAX);
         }
         Ok(())
-    })
+    });
+    // Names of upstreams that are still being looked up, on threads of their own, are not waited for.
+    drop(local);
+    runtime.shutdown_background();
+    ended
 }
 
-/// Accepts until draining begins, and then what is waiting already.
+/// Accepts until draining begins, and then what is waiting already, which is at most what the backlog holds: clients that
+/// keep coming, or no descriptors, must not keep it from ending.
 async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Receiver<Phase>) {
     let mut pause = FIRST_PAUSE;
+    let mut waiting = BACKLOG;
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = listener.accept() => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serve) => return,
         };
+        let now = *phase.borrow();
+        match now {
+            Phase::Serve => {}
+            Phase::Drain if waiting > 0 && accepted.as_ref().err().is_none_or(is_of_the_client) => waiting -= 1,
+            Phase::Drain | Phase::Stop => return,
+        }
         match accepted {
             Ok((stream, client)) => {
                 pause = FIRST_PAUSE;
@@ -130,12 +148,18 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Rec
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 tracing::warn!("cannot accept, next try in {pause:?}: {error}");
-                tokio::time::sleep(pause).await;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = phase.wait_for(|phase| *phase != Phase::Serve) => {}
+                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
 }
+
+/// How many header lines hyper reads without an allocation for them, and takes unless told otherwise.
+const HYPER_LINES: usize = 100;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);

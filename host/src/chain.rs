@@ -6,10 +6,10 @@
 //! - Body that a plugin paused goes on by a continue call, or when a later body or trailers callback answers CONTINUE.
 //! - A plugin without a callback for trailers lets them pass, unless it holds back body.
 
-use chassis_abi::{Action, Callback, Context, Direction, Key};
+use chassis_abi::{Action, Callback, Context, ContextId, Direction, Key};
 
 use crate::flow::{Headers, Trailers};
-use crate::worker::{Availability, Worker};
+use crate::worker::{Availability, Link, Worker};
 
 /// Whether the way goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +38,12 @@ impl Worker {
         self.release(key, direction);
     }
 
-    /// Undoes a pause: whatever the plugin holds back in this direction goes on.
+    /// Undoes a pause: whatever the plugin holds back in this direction goes on. Body of which the plugin has not been
+    /// shown everything is shown to it first, and goes on if it then says so.
     pub(crate) fn resume(&mut self, key: Key, lane: usize, direction: Direction) {
+        if !self.may_advance(key, direction) {
+            return;
+        }
         let Some(flow) = self.flow(key, direction) else { return };
         let position = position_of(lane, direction, flow.stages.len());
         let Some(stage) = flow.stages.get_mut(position) else { return };
@@ -51,7 +55,8 @@ impl Worker {
         }
         let held_body = std::mem::take(&mut stage.paused);
         let held_trailers = stage.trailers == Trailers::Paused;
-        if held_body || held_trailers {
+        let unseen = stage.fresh;
+        if (held_body && !unseen) || held_trailers {
             self.pass_body(key, direction, position);
         }
         if held_trailers {
@@ -187,7 +192,8 @@ impl Worker {
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
         let stages = flow.stages.len();
-        let ended = flow.stages[position].ended;
+        // Where trailers follow, they end the body.
+        let ended = flow.stages[position].ended && flow.stages[position].trailers == Trailers::None;
         let half = exchange.lanes[lane_of(position, direction, stages)].half(direction);
         half.body_open = false;
         let mut body = std::mem::take(&mut half.body);
@@ -209,8 +215,14 @@ impl Worker {
         self.set_trailers(key, direction, position, Trailers::Passed);
         let Some(flow) = self.flow(key, direction) else { return };
         match flow.stages.get_mut(position + 1) {
-            Some(next) => next.trailers = Trailers::Arrived,
-            None => flow.trailers = true,
+            Some(next) => {
+                next.ended = true;
+                next.trailers = Trailers::Arrived;
+            }
+            None => {
+                flow.ended = true;
+                flow.trailers = true;
+            }
         }
     }
 
@@ -238,26 +250,27 @@ impl Worker {
         self.flow(key, direction).is_some_and(|flow| flow.stages[position].bypassed)
     }
 
-    /// Calls a stream callback of a lane; `None` if the guest was stopped, which is then dealt with.
+    /// Calls a stream callback of a lane; `None` if the way ends here, which is then dealt with: the guest was stopped,
+    /// or has answered the stream already when its context was created.
     fn call_stream(&mut self, key: Key, lane: usize, callback: Callback, args: &[u32]) -> Option<Action> {
-        let link = self.streams.get(&key)?.links[lane];
-        let context = self.ensure_context(key, lane)?;
+        let link = self.link(key, lane)?;
+        let context = match self.exchange(key)?.lanes.get(lane)?.context {
+            Some(context) => context,
+            None => self.create_context(key, lane, link)?,
+        };
         let result = self.enter(link.plugin, callback, context, args)?;
         Some(result.map_or(Action::Continue, Action::from_result))
     }
 
-    /// The stream context of a lane, made at its first use.
-    fn ensure_context(&mut self, key: Key, lane: usize) -> Option<u32> {
-        if let Some(context) = self.exchange(key)?.lanes[lane].context {
-            return Some(context);
-        }
-        let link = self.streams.get(&key)?.links[lane];
+    /// Makes the stream context of a lane.
+    fn create_context(&mut self, key: Key, lane: usize, link: Link) -> Option<ContextId> {
         let vm = self.vm(link.plugin)?;
         let parent = *vm.roots.get(link.configuration)?;
         let context = vm.instance.state().contexts.create(Context::Stream { parent, exchange: key, lane });
-        self.exchange(key)?.lanes[lane].context = Some(context);
+        self.exchange(key)?.lanes.get_mut(lane)?.context = Some(context);
         self.enter(link.plugin, Callback::ContextCreate, context, &[parent])?;
-        Some(context)
+        self.apply_effects();
+        self.may_advance(key, Direction::Request).then_some(context)
     }
 }
 

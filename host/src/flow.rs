@@ -19,6 +19,8 @@ pub(crate) struct Flow {
     pub(crate) ended: bool,
     /// Whether trailers have passed the last plugin.
     pub(crate) trailers: bool,
+    /// Whether nothing more passes or comes in, though it has not ended.
+    pub(crate) cut: bool,
 }
 
 /// One plugin in one direction.
@@ -67,9 +69,14 @@ impl Flow {
         Flow { stages: vec![Stage::default(); stages], ..Flow::default() }
     }
 
+    /// Whether nothing more can come in.
+    pub(crate) fn has_come(&self) -> bool {
+        self.headers_end || self.stages.first().map_or(self.ended, |stage| stage.ended)
+    }
+
     /// Whether a plugin holds something back.
     pub(crate) fn is_paused(&self) -> bool {
-        self.stages.iter().any(Stage::is_paused)
+        !self.cut && self.stages.iter().any(Stage::is_paused)
     }
 
     /// Whether everything of this direction has passed.

@@ -1,11 +1,13 @@
 //! The thread on which VMs are started, so that no worker waits for it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Waker;
 
 use bytes::Bytes;
 use chassis_abi::Board;
+use chassis_engine_api::{HostError, Stop};
 
 use crate::plugin::Plugin;
 use crate::services::ServicesFactory;
@@ -45,7 +47,7 @@ impl Preparer {
     }
 
     pub(crate) fn prepare(&self, job: Job) {
-        // The thread lives as long as a handle does.
+        // The thread lives as long as a handle does, and nothing that it runs can end it.
         let _ = self.jobs.send(job);
     }
 }
@@ -57,16 +59,22 @@ impl std::fmt::Debug for Preparer {
 }
 
 fn run(queue: &Receiver<Job>, services: &ServicesFactory) {
-    let mut board = None;
     for job in queue {
-        // A host function that panicked took the board with it; each job may have a new one.
-        let board = board.insert(Board::new(services()));
-        let mut lent = Some(std::mem::replace(board, Board::new(services())));
-        let vm = vm::start(&job.plugin, &job.configurations, &mut lent);
+        // The board is the job's own, so that nothing of it is left when it panics.
+        let start = || vm::start(&job.plugin, &job.configurations, &mut Some(Board::new(services())));
+        let vm = catch_unwind(AssertUnwindSafe(start)).unwrap_or_else(|_| Err(panicked()));
         // A worker that is gone needs no VM any more.
         let _ = job.reply.send(Prepared { slot: job.slot, vm });
         if let Some(waker) = job.waker {
             waker.wake();
         }
+    }
+}
+
+/// A panic is the host's own fault; workers are not to wait for ever because of it.
+fn panicked() -> StartError {
+    StartError::Stopped {
+        callback: "",
+        stop: Stop::Host(HostError::new("the host failed while it started the plugin")),
     }
 }

@@ -23,8 +23,8 @@ fn request(exchange: &Exchange, name: &[u8]) -> Option<Bytes> {
     let headers = &exchange.request.headers;
     match name {
         b"path" => headers.get(b":path").cloned(),
-        b"url_path" => headers.get(b":path").map(|path| before_query(path)),
-        b"query" => headers.get(b":path").map(|path| query(path)),
+        b"url_path" => headers.get(b":path").map(before_query),
+        b"query" => headers.get(b":path").map(query),
         b"host" => headers.get(b":authority").cloned(),
         b"scheme" => headers.get(b":scheme").cloned(),
         b"method" => headers.get(b":method").cloned(),

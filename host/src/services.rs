@@ -1,5 +1,6 @@
 //! The services that answer host calls from the outside world.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,13 +20,14 @@ pub struct HostServices {
     sink: Arc<dyn LogSink>,
     level: LogLevel,
     overrides: Arc<FxHashMap<Vec<u8>, Bytes>>,
-    rate: LogRate,
+    /// How much each plugin logs, by its name: one that logs much does not silence the others.
+    rates: HashMap<String, LogRate>,
 }
 
 impl HostServices {
     /// Services that log to `sink` what is at `level` or above.
     pub fn new(sink: Arc<dyn LogSink>, level: LogLevel) -> Self {
-        HostServices { start: Instant::now(), sink, level, overrides: Arc::default(), rate: LogRate::default() }
+        HostServices { start: Instant::now(), sink, level, overrides: Arc::default(), rates: HashMap::new() }
     }
 
     /// Answers these properties, by path with dots, instead of what the stream says.
@@ -56,8 +58,11 @@ impl Services for HostServices {
         if record.level < self.level {
             return;
         }
-        let dropped = self.rate.admit(self.start.elapsed().as_secs(), record.message.len());
-        let Some(dropped) = dropped else { return };
+        let rate = match self.rates.get_mut(&record.plugin.name) {
+            Some(rate) => rate,
+            None => self.rates.entry(record.plugin.name.clone()).or_default(),
+        };
+        let Some(dropped) = rate.admit(self.start.elapsed().as_secs(), record.message.len()) else { return };
         let mut line = LogLine {
             reason: Reason::Guest,
             level: record.level,
@@ -92,7 +97,7 @@ impl Services for HostServices {
     }
 }
 
-/// How much all guests of a worker may log each second.
+/// How much each plugin of a worker may log each second.
 const MAX_BYTES_PER_SECOND: usize = 1 << 20;
 
 /// Counts log bytes by the second.

@@ -114,7 +114,9 @@ mod tests {
         assert_eq!(read_module(&file, 100).unwrap(), b"\0asm\x01\0\0\0");
         std::fs::write(&file, "(module\n (fnc))").unwrap();
         let error = read_module(&file, 100).unwrap_err().to_string();
-        assert_eq!(error, format!("{}:2:3: unknown operator or unexpected token", file.display()));
+        // The words are those of the text format's parser.
+        let words = error.strip_prefix(&format!("{}:2:3: ", file.display())).unwrap();
+        assert!(!words.is_empty() && !words.contains('\n'), "{error}");
         let long = format!("(module\n(func ${} (call $\x1b[2J)))", "a".repeat(10_000));
         std::fs::write(&file, &long).unwrap();
         let error = read_module(&file, 100_000).unwrap_err().to_string();

@@ -1,7 +1,5 @@
 //! A running VM of a plugin: started, with a plugin context per configuration.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use chassis_abi::{Board, Callback, Context, ContextId, Effect, EntryError, VmState, begin, enter};
 use chassis_engine_api::{Instance, Stop};
@@ -38,49 +36,56 @@ pub enum StartError {
     ConfigurationRefused,
 }
 
-/// Instantiates, starts and configures a VM, with `board` for the time that it takes.
+/// Instantiates, starts and configures a VM, with `board` for the time that it takes. Nothing of a VM that did not start
+/// is left on it.
 pub(crate) fn start(
-    plugin: &Arc<Plugin>,
+    plugin: &Plugin,
     configurations: &[Bytes],
     board: &mut Option<Box<Board>>,
 ) -> Result<Vm, StartError> {
+    let started = run(plugin, configurations, board);
+    let effects = board.as_mut().map(|board| std::mem::take(&mut board.effects)).unwrap_or_default();
+    started.map(|vm| Vm { effects, ..vm })
+}
+
+fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>) -> Result<Vm, StartError> {
     let limits = &plugin.spec().limits;
     let budget = limits.start_budget();
     let identity = plugin.spec().identity.clone();
-    let vm_configuration = u32::try_from(identity.vm_configuration.len()).unwrap_or(u32::MAX);
-    let instance = begin(plugin.linked(), identity, board, &limits.instance(), budget)
+    let vm_configuration = size_of(&identity.vm_configuration);
+    let mut instance = begin(plugin.linked(), identity, board, &limits.instance(), budget)
         .map_err(|stop| StartError::Stopped { callback: "the start section", stop })?;
-    let mut vm = Vm { instance, roots: Vec::new(), effects: Vec::new() };
-    let mut call = |vm: &mut Vm, callback, context, args: &[u32]| {
-        enter(&mut *vm.instance, board, callback, context, args, budget).map_err(StartError::from)
+    let mut call = |instance: &mut Box<dyn Instance<VmState>>, callback, context, args: &[u32]| {
+        enter(&mut **instance, board, callback, context, args, budget).map_err(StartError::from)
     };
 
     if plugin.exports(Callback::Initialize) {
-        call(&mut vm, Callback::Initialize, 0, &[])?;
-        if call(&mut vm, Callback::Main, 0, &[0, 0])?.is_none() {
-            call(&mut vm, Callback::MainVoid, 0, &[])?;
+        call(&mut instance, Callback::Initialize, 0, &[])?;
+        if call(&mut instance, Callback::Main, 0, &[0, 0])?.is_none() {
+            call(&mut instance, Callback::MainVoid, 0, &[])?;
         }
     } else {
-        call(&mut vm, Callback::Start, 0, &[])?;
+        call(&mut instance, Callback::Start, 0, &[])?;
     }
+    let mut roots = Vec::with_capacity(configurations.len());
     for (index, configuration) in configurations.iter().enumerate() {
-        let state = vm.instance.state();
+        let state = instance.state();
         state.configurations.push(configuration.clone());
         let context = state.contexts.create(Context::Plugin { configuration: index, pending_done: false });
-        call(&mut vm, Callback::ContextCreate, context, &[0])?;
-        if index == 0 && call(&mut vm, Callback::VmStart, context, &[vm_configuration])? == Some(0) {
+        call(&mut instance, Callback::ContextCreate, context, &[0])?;
+        if index == 0 && call(&mut instance, Callback::VmStart, context, &[vm_configuration])? == Some(0) {
             return Err(StartError::VmStartRefused);
         }
-        let size = u32::try_from(configuration.len()).unwrap_or(u32::MAX);
-        if call(&mut vm, Callback::Configure, context, &[size])? == Some(0) {
+        if call(&mut instance, Callback::Configure, context, &[size_of(configuration)])? == Some(0) {
             return Err(StartError::ConfigurationRefused);
         }
-        vm.roots.push(context);
+        roots.push(context);
     }
-    if let Some(board) = board.as_mut() {
-        vm.effects = std::mem::take(&mut board.effects);
-    }
-    Ok(vm)
+    Ok(Vm { instance, roots, effects: Vec::new() })
+}
+
+fn size_of(configuration: &Bytes) -> u32 {
+    u32::try_from(configuration.len()).unwrap_or(u32::MAX)
 }
 
 impl From<EntryError> for StartError {

@@ -14,7 +14,7 @@ const USAGE: &str = "usage: cargo xtask TASK
 
   test [ARGUMENTS]    run every test that can run here; arguments go to `cargo test`
   ci                  format, tests, lints, documentation, feature subsets
-  plugins             rebuild the guests and their manifest; needs the wasm toolchain of plugins/README.md
+  plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
   plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there
   wasmedge            provide libwasmedge: the system's own, or Debian's packages unpacked below `target`
   with-wasmedge -- COMMAND [ARGUMENTS]
@@ -26,8 +26,8 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["test", ref rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
-        ["plugins"] => plugins::run(false),
-        ["plugins", "--check"] => plugins::run(true),
+        ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
+        ["plugins", ref languages @ ..] => plugins::rebuild(languages),
         ["wasmedge"] => wasmedge::run(),
         ["with-wasmedge", "--", ref command @ ..] => wasmedge::with(command),
         ["--help" | "-h"] => {

@@ -74,7 +74,12 @@ struct Tally {
 }
 
 fn cargo_test(command: &mut Command, report: &mut Report) -> Result<bool> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo could not be started")?;
+    // From any folder of the repository: all of its tests, not those of the package that lies there.
+    let mut child = command
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo could not be started")?;
     let stdout = child.stdout.take().context("cargo has no output")?;
     let mut progress = Progress::new();
     let mut in_failures = false;
@@ -95,7 +100,7 @@ fn cargo_test(command: &mut Command, report: &mut Report) -> Result<bool> {
     Ok(child.wait()?.success())
 }
 
-/// Reads `test NAME ... OUTCOME` as test runners print it; what stands before it may be a test's own output.
+/// Reads `test NAME ... OUTCOME` as test runners print it.
 fn result_line(line: &str) -> Option<(&str, &str)> {
     let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ")?;
     let known = outcome == "ok" || outcome.starts_with("FAILED") || outcome.starts_with("ignored");

@@ -12,6 +12,32 @@ use crate::status::Status;
 
 /// How long a path may be.
 const MAX_PATH: usize = 4096;
+
+/// Where paths of Envoy's attributes begin. What guests set there is kept, but never read: an attribute that this stream
+/// does not have, such as a client certificate, cannot be made up for another plugin (Envoy keeps such values apart too).
+const ATTRIBUTES: [&[u8]; 20] = [
+    b"request",
+    b"response",
+    b"connection",
+    b"connection_id",
+    b"source",
+    b"destination",
+    b"upstream",
+    b"upstream_host_metadata",
+    b"metadata",
+    b"node",
+    b"xds",
+    b"cluster_name",
+    b"cluster_metadata",
+    b"route_name",
+    b"route_metadata",
+    b"listener_direction",
+    b"listener_metadata",
+    b"plugin_name",
+    b"plugin_root_id",
+    b"plugin_vm_id",
+];
+
 pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let path = call.slice(0)?;
     let (pointer, size) = (call.slot(2, 4)?, call.slot(3, 4)?);
@@ -50,6 +76,7 @@ pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
 /// What the host knows, then what guests have set.
 fn look_up(state: &mut VmState, path: &[u8]) -> Property {
     match known(state, path) {
+        Property::NotFound if is_attribute(path) => return Property::NotFound,
         Property::NotFound => {}
         found => return found,
     }
@@ -78,6 +105,10 @@ fn known(state: &mut VmState, path: &[u8]) -> Property {
     let exchange = key.and_then(|key| board.exchanges.get(key));
     let parts: Vec<&[u8]> = path.split(|byte| *byte == 0).collect();
     board.services.property(exchange, &parts)
+}
+
+fn is_attribute(path: &[u8]) -> bool {
+    path.split(|byte| *byte == 0).next().is_some_and(|first| ATTRIBUTES.contains(&first))
 }
 
 /// Envoy tolerates a NUL after the last part, so SDKs send one.

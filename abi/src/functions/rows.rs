@@ -81,7 +81,7 @@ impl HostModule<VmState> for ProxyWasm {
             ("wasi_snapshot_preview1" | "wasi_unstable", _) => Some("not a function of WASI preview 1"),
             ("wbg" | "__wbindgen_placeholder__", _) => Some("wasm-bindgen needs a browser; leave it out of the plugin"),
             (module, _) if module.starts_with("wasi:") => Some("WASI preview 2; build for wasm32-wasip1"),
-            _ => None,
+            _ => Some("plugins can import from env, wasi_snapshot_preview1 and wasi_unstable only"),
         }
     }
 }

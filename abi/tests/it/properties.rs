@@ -64,6 +64,21 @@ fn what_the_host_says_cannot_be_overwritten() {
 }
 
 #[test]
+fn an_attribute_that_the_stream_lacks_cannot_be_made_up() {
+    let mut rig = Rig::new();
+    rig.request(|wasm| {
+        for path in ["source.address", "connection.subject_peer_certificate", "request.headers.x-user", "response"] {
+            assert_eq!(wasm.set_property(path, b"made up"), 0, "{path}");
+            assert_eq!(wasm.property(path), Err(NONE), "{path}");
+        }
+        for path in ["sources.address", "x.source.address", "requests"] {
+            assert_eq!(wasm.set_property(path, b"own"), 0, "{path}");
+            assert_eq!(wasm.property(path), Ok(b"own".to_vec()), "{path}");
+        }
+    });
+}
+
+#[test]
 fn odd_paths() {
     let mut rig = Rig::new();
     rig.request(|wasm| {

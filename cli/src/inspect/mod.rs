@@ -22,9 +22,9 @@ Examples:
   chassis inspect plugin.wat --json
 
 Exit codes:
-  0  at least one engine can run it
+  0  at least one of the engines can run it
   2  the command line is wrong
-  4  it cannot be read, is not a module, or no engine can run it
+  4  it cannot be read, is not a module, or none of the engines can run it; what its bytes say is shown all the same
   5  the engine was not compiled in";
 
 /// Show what a plugin is, what it wants from a host, and which engines can run it.
@@ -74,14 +74,14 @@ pub(crate) fn execute(args: &Args) -> Ended {
     let report = inspect(&args.plugin, &engines, args.compile)?;
     if args.json {
         style::print_json(&report)?;
-    } else {
+    } else if report.module.is_some() {
         style::print(&print::report(&report))?;
     }
-    // An error names the file, on one line, whatever else was printed.
-    for problem in &report.problems {
-        style::print_error(&format!("{}: {problem}", report.file))?;
+    if report.engines.iter().any(|engine| engine.loads) {
+        return Ok(Exit::Success);
     }
-    Ok(if report.engines.iter().any(|engine| engine.loads) { Exit::Success } else { Exit::Invalid })
+    let problems = report.problems.join("; ");
+    Err(Failure::new(Exit::Invalid, anyhow::anyhow!("{}: {problems}", report.file)))
 }
 
 fn inspect(file: &Path, engines: &[Engine], compile: Compile) -> Result<Report, Failure> {

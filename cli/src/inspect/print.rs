@@ -36,14 +36,16 @@ fn summary(out: &mut String, facts: &Facts) -> fmt::Result {
     if let Some(made_with) = &facts.made_with {
         line(out, "made with", plain(made_with))?;
     }
-    line(out, "size", format!("{} bytes, {} functions", facts.bytes, facts.functions))?;
+    let functions = if facts.functions == 1 { "function" } else { "functions" };
+    line(out, "size", format!("{} bytes, {} {functions}", facts.bytes, facts.functions))?;
     line(out, "sha256", &facts.sha256)?;
     match &facts.memory {
         Some(memory) => {
+            let kib = |bytes: u64| format!("{} KiB", bytes >> 10);
             let maximum =
-                memory.maximum_bytes.map_or_else(|| "no maximum".to_owned(), |bytes| format!("at most {bytes}"));
+                memory.maximum_bytes.map_or("no maximum".to_owned(), |bytes| format!("at most {}", kib(bytes)));
             let exported = if memory.exported { "" } else { ", not exported" };
-            line(out, "memory", format!("{} bytes at the start, {maximum}{exported}", memory.minimum_bytes))?;
+            line(out, "memory", format!("{} at the start, {maximum}{exported}", kib(memory.minimum_bytes)))?;
         }
         None => line(out, "memory", "none")?,
     }
@@ -53,7 +55,30 @@ fn summary(out: &mut String, facts: &Facts) -> fmt::Result {
 
 fn callbacks(out: &mut String, facts: &Facts) -> fmt::Result {
     heading(out, "callbacks", facts.callbacks.len())?;
-    facts.callbacks.iter().try_for_each(|name| writeln!(out, "  {name}"))
+    if facts.callbacks.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  {}", list(2, facts.callbacks.iter().copied()))
+}
+
+/// Names with commas between them, from a column on, in lines that fit into most terminals.
+fn list<'a>(indent: usize, names: impl IntoIterator<Item = &'a str>) -> String {
+    const WIDTH: usize = 100;
+    let mut text = String::new();
+    let mut column = indent;
+    for name in names {
+        if text.is_empty() {
+            column += name.len();
+        } else if column + ", ,".len() + name.len() > WIDTH {
+            text.push_str(&format!(",\n{:indent$}", ""));
+            column = indent + name.len();
+        } else {
+            text.push_str(", ");
+            column += ", ".len() + name.len();
+        }
+        text.push_str(name);
+    }
+    text
 }
 
 fn imports(out: &mut String, facts: &Facts) -> fmt::Result {
@@ -61,8 +86,8 @@ fn imports(out: &mut String, facts: &Facts) -> fmt::Result {
     heading(out, "imports", count)?;
     for (group, names) in &facts.imports {
         // Nearly everything comes from one module, whose name would only repeat itself.
-        let names: Vec<&str> = names.iter().map(|name| name.strip_prefix("env.").unwrap_or(name)).collect();
-        line(out, group, names.join(", "))?;
+        let names = names.iter().map(|name| name.strip_prefix("env.").unwrap_or(name));
+        line(out, group, list(14, names))?;
     }
     if facts.unknown_imports.is_empty() && facts.wrong_exports.is_empty() {
         return Ok(());
@@ -118,4 +143,20 @@ fn or_none(names: &[&str]) -> String {
 /// The module's own words, safe for a terminal.
 fn plain(text: &str) -> String {
     chassis_host::escape(text.as_bytes()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_on_in_the_next_line_under_each_other() {
+        assert_eq!(list(2, ["a", "b"]), "a, b");
+        assert_eq!(list(2, []), "");
+        let names = vec!["x".repeat(30); 4];
+        let text = format!("  {}", list(2, names.iter().map(String::as_str)));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines.iter().all(|line| line.starts_with("  x") && line.len() <= 100), "{text}");
+    }
 }

@@ -9,9 +9,39 @@ const MAY_DIFFER: [&str; 3] = ["engine", "duration_ns", "backtrace"];
 
 /// The first difference between two engines' runs, in words; `None` if they agree.
 pub(crate) fn difference(a: &[Run], b: &[Run]) -> Option<String> {
-    let (a, b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
+    let (mut a, mut b) = (serde_json::to_value(a).ok()?, serde_json::to_value(b).ok()?);
+    for (a, b) in a.as_array_mut()?.iter_mut().zip(b.as_array_mut()?) {
+        until_stopped(a, b);
+    }
     let (path, a, b) = first(&a, &b, "runs")?;
     Some(format!("{path}: {a} against {b}"))
+}
+
+/// Of runs that a deadline ended, leaves what both came to: how far a guest gets until then depends on its speed.
+fn until_stopped(a: &mut Value, b: &mut Value) {
+    let stopped = |run: &Value| {
+        let name = &run["error"]["callback"];
+        let callbacks = run["callbacks"].as_array().filter(|_| run["error"]["kind"] == "deadline")?;
+        callbacks.iter().rposition(|callback| callback["name"] == *name)
+    };
+    let (Some(at), Some(other)) = (stopped(a), stopped(b)) else { return };
+    if at != other {
+        return;
+    }
+    shorten(&mut a["logs"], &mut b["logs"]);
+    let (a, b) = (&mut a["callbacks"][at], &mut b["callbacks"][at]);
+    shorten(&mut a["host_calls"], &mut b["host_calls"]);
+    for callback in [a, b] {
+        callback.as_object_mut().map(|callback| callback.remove("omitted"));
+    }
+}
+
+/// Cuts two lists to the same length.
+fn shorten(a: &mut Value, b: &mut Value) {
+    let (Some(a), Some(b)) = (a.as_array_mut(), b.as_array_mut()) else { return };
+    let length = a.len().min(b.len());
+    a.truncate(length);
+    b.truncate(length);
 }
 
 fn first(a: &Value, b: &Value, path: &str) -> Option<(String, String, String)> {
@@ -71,6 +101,25 @@ mod tests {
         );
         assert_eq!(differ(json!([1]), json!([1, 2])).unwrap(), "runs.length: 1, 2");
         assert_eq!(differ(json!({}), json!({ "body": "x" })).unwrap(), r#"runs.body: null, "x""#);
+    }
+
+    #[test]
+    fn of_what_a_deadline_ended_the_beginning_counts() {
+        let run = |kind: &str, statuses: &[&str]| {
+            let calls: Vec<Value> = statuses.iter().map(|status| json!({ "status": status })).collect();
+            let before = json!({ "name": "f", "host_calls": [1, 2] });
+            let stopped = json!({ "name": "f", "host_calls": calls, "omitted": calls.len() });
+            json!({ "error": { "kind": kind, "callback": "f" }, "logs": calls, "callbacks": [before, stopped] })
+        };
+        let differ = |mut a: Value, mut b: Value| {
+            until_stopped(&mut a, &mut b);
+            differ(a, b)
+        };
+        assert_eq!(differ(run("deadline", &["ok", "ok"]), run("deadline", &["ok"])), None);
+        assert_eq!(differ(run("deadline", &[]), run("deadline", &["ok"])), None);
+        assert!(differ(run("deadline", &["ok", "ok"]), run("deadline", &["empty"])).is_some());
+        assert!(differ(run("trap", &["ok", "ok"]), run("trap", &["ok"])).is_some());
+        assert!(differ(run("deadline", &["ok", "ok"]), run("trap", &["ok"])).is_some());
     }
 
     #[test]

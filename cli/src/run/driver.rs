@@ -382,6 +382,8 @@ pub(crate) fn start_error(plugin: &Plugin, error: &StartError) -> Error {
     let callback = match error {
         StartError::VmStartRefused => chassis_abi::Callback::VmStart.name(),
         StartError::ConfigurationRefused => chassis_abi::Callback::Configure.name(),
+        // None of it ran.
+        _ if too_large => "",
         _ => crash.callback,
     };
     Error {

@@ -1,15 +1,16 @@
-//! The request and the scripted upstream's response, from options.
+//! The request and the scripted response, from options.
 
 use bytes::Bytes;
 use chassis_abi::HeaderList;
 
-use super::driver::{Message, Upstream, UpstreamFailure};
+use super::driver::Message;
 use crate::exit::{Exit, Failure};
 use crate::values::{Content, Field};
 
-/// A request from its line (`METHOD PATH`) and fields.
+/// A request from its line (`METHOD PATH`) and fields; `authority` is where it goes unless a field says so.
 pub(crate) fn request(
     line: &str,
+    authority: &str,
     fields: &[Field],
     body: Option<&Content>,
     trailers: &[Field],
@@ -19,6 +20,7 @@ pub(crate) fn request(
     };
     let mut headers: HeaderList =
         [(":authority", "localhost"), (":path", "/"), (":method", "GET"), (":scheme", "http")].into_iter().collect();
+    set(&mut headers, &[Field { name: ":authority".into(), value: authority.into() }], "--upstream")?;
     let named = |name: &str, value: &str| Field { name: name.into(), value: value.trim().into() };
     set(&mut headers, &[named(":method", method), named(":path", path)], "--request")?;
     set(&mut headers, fields, "--header")?;
@@ -62,15 +64,6 @@ fn usage(message: String) -> Failure {
     Failure::new(Exit::Usage, anyhow::anyhow!(message))
 }
 
-/// An upstream that gives the same answer to everything.
-pub(crate) struct Scripted(pub(crate) Message);
-
-impl Upstream for Scripted {
-    fn answer(&mut self, _request: &Message) -> Result<Message, UpstreamFailure> {
-        Ok(self.0.clone())
-    }
-}
-
 /// The bytes of a configuration; none if it was not given.
 pub(crate) fn configuration(content: Option<&Content>) -> Result<Bytes, Failure> {
     content.map_or_else(|| Ok(Bytes::new()), Content::load)
@@ -87,7 +80,7 @@ mod tests {
     #[test]
     fn a_request_has_its_pseudo_headers_first_and_keeps_the_order_of_fields() {
         let fields = fields(&[("b", "1"), ("host", "example.org"), ("a", "2"), ("b", "3")]);
-        let request = request("PUT /x?y=1", &fields, None, &[]).unwrap();
+        let request = request("PUT /x?y=1", "localhost", &fields, None, &[]).unwrap();
         let text: Vec<String> = request
             .headers
             .iter()
@@ -103,7 +96,7 @@ mod tests {
     #[test]
     fn what_no_client_could_send_is_a_mistake_in_the_command_line() {
         let wrong = |line: &str, field: (&str, &str)| {
-            let failure = request(line, &fields(&[field]), None, &[]).unwrap_err();
+            let failure = request(line, "localhost", &fields(&[field]), None, &[]).unwrap_err();
             assert_eq!(failure.exit, Exit::Usage);
             failure.error.to_string()
         };

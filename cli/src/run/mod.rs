@@ -7,6 +7,7 @@ mod record;
 mod report;
 mod services;
 mod timeline;
+mod upstream;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis_abi::{Identity, LogLevel};
 use chassis_engine_api::compile::CompilePolicy;
-use chassis_host::{FailPolicy, Plugin, PluginLimits, PluginSpec, Preparer, StartError};
+use chassis_host::{FailPolicy, Plugin, PluginLimits, PluginSpec, Preparer};
 use clap::ValueEnum;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
@@ -25,6 +26,7 @@ use self::driver::{Driver, Error, Message, Outcome, Settings, Trip, Upstream, Wo
 use self::record::Recorder;
 use self::report::{Report, Run, SCHEMA};
 use self::services::{Clock, Origin, RunServices};
+use self::upstream::{Remote, Scripted};
 use crate::choice::{self, Compile, Engine};
 use crate::exit::{Ended, Exit, Failure};
 use crate::style;
@@ -35,29 +37,40 @@ Run one request through one plugin, without a server.
 
 The request passes the plugin, goes to the upstream (a scripted one, unless --upstream names a real one), and the \
 response comes back through the plugin. What is printed is a timeline: each callback with the host calls and log lines \
-in it, what changed, and the result. A plugin that holds the request back is not waited for: the time is put forward \
-to its next tick, until it lets the request go on or the pause limit is reached.";
+in it, what changed, and the result.
+
+Nothing is waited for. The plugin's time stands still but for a microsecond at each look at a clock; while the plugin \
+holds something back, the time is put forward to its next tick, until it lets go or the pause limit is reached. A \
+plugin without a timer that holds a request back for ever is answered at once. Time and random numbers are the same \
+on each engine.";
 
 const AFTER: &str = "\
 Examples:
   chassis run prime-auth.wasm -H 'token: 32323'
-  chassis run filter.wat --request 'POST /a?b=c' -H 'content-type: text/plain' --body hello --chunk 2
+  chassis run filter.wat --request 'POST /a?b=c' -H 'a: b' --body hello --chunk-size 2
   chassis run filter.wasm --config @filter.json --upstream-status 404 --upstream-body gone
+  chassis run filter.wasm --upstream http://127.0.0.1:1980
   chassis run filter.wasm --engine all --repeat 3 --json
 
 JSON:
-  --json prints { \"schema\": \"chassis/run/v1\", \"runs\": [...] }, one element per engine and repetition. In names and
-  values of headers, `\\xNN` is a byte of what is not UTF-8, and `\\\\` is a backslash. A body that is not UTF-8 has
-  `body_base64` beside `body`; `trailers` are there if there were any. `upstream_request` is what reached the upstream
-  in whole, else null. A callback whose host calls were too many to keep says by `omitted` how many are missing.
+  --json prints { \"schema\": \"chassis/run/v1\", \"runs\": [...] }, one element per engine and
+  repetition, and one per engine if the plugin does not start.
+  outcome           response, local_response, crash, load_error, paused or reset
+  error.kind        trap, deadline, exit, host (a host call that is forbidden), memory, start
+                    (refused by the plugin), load (the module) or upstream
+  upstream_request  what reached the upstream in whole, else null
+  body              as text; one that is not UTF-8 has body_base64 beside it
+  headers           of a byte that is not UTF-8 `\\xNN` is shown, and of a backslash two
+  trailers          beside the body, if there were any
+  omitted           how many host calls of a callback were too many to keep
 
 Exit codes:
-  0  every run ended with a response, the upstream's or the plugin's, or was reset by the plugin
+  0  every run ended with a response, the upstream's or the plugin's, or a reset by the plugin
   1  the engines do not agree
   2  the command line is wrong
-  3  the plugin failed: trap, deadline, exit, refused start, or a pause beyond its limit
-  4  the module, or a file with a body or a configuration, cannot be read or is not valid, or the plugin refused its
-     configuration
+  3  the plugin failed: trap, deadline, exit, a start that failed, or a pause beyond its limit
+  4  the module, or a file with a body or a configuration, cannot be read or is not valid, or
+     the plugin refused its configuration
   5  the engine was not compiled in";
 
 /// Run one request through one plugin, without a server.
@@ -86,14 +99,19 @@ pub(crate) struct Args {
     /// A request trailer; may be repeated.
     #[arg(long, value_name = "'NAME: VALUE'", value_parser = field(), help_heading = "Request")]
     trailer: Vec<Field>,
-    /// Cut bodies, of requests and responses, into pieces of this size.
-    #[arg(long, value_name = "BYTES", value_parser = chunk, help_heading = "Request")]
-    chunk: Option<u64>,
+    /// Hand bodies, of requests and responses, to the plugin in pieces of this size; in one piece unless given.
+    #[arg(long, value_name = "BYTES", value_parser = chunk_size, help_heading = "Request")]
+    chunk_size: Option<u64>,
     /// How many requests to make, one after the other in the same VM.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     #[arg(help_heading = "Request")]
     repeat: u32,
 
+    /// The server that answers, as http://HOST:PORT, in place of a scripted response. It is asked once per engine and
+    /// request; `:authority` is its host and port unless given.
+    #[arg(long, value_name = "URL", value_parser = upstream::authority, help_heading = "Upstream")]
+    #[arg(conflicts_with_all = ["upstream_status", "upstream_header", "upstream_body", "upstream_trailer"])]
+    upstream: Option<String>,
     /// The status of the upstream's response.
     #[arg(long, value_name = "STATUS", default_value_t = 200, help_heading = "Upstream")]
     upstream_status: u16,
@@ -166,7 +184,7 @@ fn property() -> impl TypedValueParser<Value = Property> {
     OsStringValueParser::new().try_map(|text: OsString| values::property(&text))
 }
 
-fn chunk(text: &str) -> Result<u64, String> {
+fn chunk_size(text: &str) -> Result<u64, String> {
     values::bytes(text).and_then(|size| if size == 0 { Err("must be at least 1".to_owned()) } else { Ok(size) })
 }
 
@@ -190,26 +208,25 @@ struct Plan {
 
 pub(crate) fn execute(args: &Args) -> Ended {
     let plan = plan(args)?;
-    let mut upstream = input::Scripted(input::response(
-        args.upstream_status,
-        &args.upstream_header,
-        args.upstream_body.as_ref(),
-        &args.upstream_trailer,
-    )?);
+    let mut upstream = upstream(args)?;
     let engines = choice::engines(&args.engine)?;
     let file = args.plugin.display().to_string();
     let mut exit = Exit::Success;
     let mut said = Vec::new();
+    let mut shown = false;
     let mut runs: Vec<Vec<Run>> = Vec::new();
     for engine in &engines {
         let mut of_engine = Vec::new();
-        let trips = run(engine, &plan, &mut upstream)?;
+        let trips = run(engine, &plan, &mut *upstream)?;
         for (index, (trip, code)) in trips.iter().enumerate() {
             exit = exit.max(*code);
             of_engine.push(Run::new(engine.name, &file, trip));
             if let Some(error) = trip.error.as_ref().filter(|error| error.kind == LOAD) {
                 complain(&mut said, &error.message)?;
             } else if !args.json {
+                if std::mem::replace(&mut shown, true) {
+                    style::print("\n")?;
+                }
                 style::print(&timeline::timeline(&title(engine, &plan, &file, index), &plan.request, trip))?;
             }
         }
@@ -232,6 +249,15 @@ pub(crate) fn execute(args: &Args) -> Ended {
     }
 }
 
+fn upstream(args: &Args) -> Result<Box<dyn Upstream>, Failure> {
+    if let Some(authority) = &args.upstream {
+        return Ok(Box::new(Remote::new(authority)?));
+    }
+    let (fields, trailers) = (&args.upstream_header, &args.upstream_trailer);
+    let response = input::response(args.upstream_status, fields, args.upstream_body.as_ref(), trailers)?;
+    Ok(Box::new(Scripted(response)))
+}
+
 /// The kind of an error that is the module's.
 const LOAD: &str = "load";
 
@@ -247,6 +273,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     };
     let properties =
         args.property.iter().map(|property| (property.path.clone(), Bytes::from(property.value.clone()))).collect();
+    let authority = args.upstream.as_deref().unwrap_or("localhost");
     Ok(Plan {
         spec: PluginSpec {
             identity: Identity { name, vm_configuration, ..Identity::default() },
@@ -259,9 +286,9 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         configuration: input::configuration(args.config.as_ref())?,
         properties: Arc::new(properties),
         level: args.log_level.into(),
-        request: input::request(&args.request, &args.header, args.body.as_ref(), &args.trailer)?,
+        request: input::request(&args.request, authority, &args.header, args.body.as_ref(), &args.trailer)?,
         settings: Settings {
-            chunk: args.chunk.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
+            chunk: args.chunk_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
             ticks: args.ticks,
             pause_limit: args.pause_limit,
         },
@@ -295,10 +322,7 @@ fn run(engine: &Engine, plan: &Plan, upstream: &mut dyn Upstream) -> Result<Vec<
     let mut driver = match Driver::start(plugin.clone(), configuration, world, settings) {
         Ok(driver) => driver,
         Err(error) => {
-            let exit = match error {
-                StartError::ConfigurationRefused => Exit::Invalid,
-                _ => Exit::PluginFailed,
-            };
+            let exit = Exit::from(&error);
             let trip = Trip::not_loaded(driver::start_error(&plugin, &error), recorder.take());
             return Ok(vec![(trip, exit)]);
         }
@@ -340,7 +364,7 @@ fn verdict(engines: &[Engine], runs: &[Vec<Run>]) -> Option<Result<String, Strin
         }
     }
     let names: Vec<&str> = engines.iter().map(|engine| engine.name).collect();
-    (names.len() > 1).then(|| Ok(format!("{} agree in everything but time\n", names.join(" and "))))
+    (names.len() > 1).then(|| Ok(format!("\n{} agree in everything but time\n", names.join(" and "))))
 }
 
 impl From<Level> for LogLevel {

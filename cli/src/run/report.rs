@@ -3,7 +3,7 @@
 use chassis_abi::HeaderList;
 use serde::Serialize;
 
-use super::driver::{Error, Message, Outcome, Trip};
+use super::driver::{Error, Message, Outcome, Trip, UpstreamFailure};
 use super::record::{Call, Entry, Line};
 
 /// The name and version of the form.
@@ -103,7 +103,11 @@ impl Run {
             engine: engine.to_owned(),
             plugin: plugin.to_owned(),
             outcome: outcome(trip.outcome),
-            error: trip.error.as_ref().map(RunError::from),
+            error: trip
+                .error
+                .as_ref()
+                .map(RunError::from)
+                .or_else(|| trip.upstream_failure.as_ref().map(RunError::from)),
             upstream_request: trip.upstream_request.as_ref().map(Request::from),
             response: trip.response.as_ref().map(Response::from),
             logs: trip.entries.iter().flat_map(Entry::lines).map(LogLine::from).collect(),
@@ -132,6 +136,13 @@ impl From<&Error> for RunError {
             message: error.message.clone(),
             backtrace: error.backtrace.clone(),
         }
+    }
+}
+
+impl From<&UpstreamFailure> for RunError {
+    fn from(failure: &UpstreamFailure) -> Self {
+        let message = failure.message.clone();
+        RunError { kind: "upstream", callback: String::new(), message, backtrace: Vec::new() }
     }
 }
 

@@ -25,23 +25,25 @@ pub(crate) fn timeline(title: &str, request: &Message, trip: &Trip) -> String {
 fn write(out: &mut String, title: &str, request: &Message, trip: &Trip) -> fmt::Result {
     writeln!(out, "{STRONG}{title}{STRONG:#}")?;
     let started = trip.entries.iter().take_while(|entry| is_start(entry)).count();
-    entries(out, &trip.entries[..started])?;
+    let asked = trip.before_upstream.max(started);
+    let answered = trip.before_answer.max(asked);
+    section(out, "start", &trip.entries[..started])?;
     if trip.outcome != Outcome::LoadError {
-        head(out, "request", request)?;
-        entries(out, &trip.entries[started..trip.before_upstream.max(started)])?;
+        message(out, "request", request)?;
+        entries(out, &trip.entries[started..asked])?;
         if let Some(sent) = &trip.upstream_request {
             head(out, "to the upstream", sent)?;
             changes(out, request, sent)?;
         }
         if let Some(failure) = &trip.upstream_failure {
-            writeln!(out, "{ERROR}the upstream failed{ERROR:#} {}", failure.message)?;
+            writeln!(out, "{ERROR}the upstream failed{ERROR:#} {}", plain(failure.message.as_bytes()))?;
         }
         if let Some(response) = &trip.upstream_response {
-            head(out, "from the upstream", response)?;
+            message(out, "from the upstream", response)?;
         }
-        entries(out, &trip.entries[trip.before_upstream.max(started)..trip.before_answer.max(started)])?;
+        entries(out, &trip.entries[asked..answered])?;
         answer(out, trip)?;
-        entries(out, &trip.entries[trip.before_answer.max(started)..])?;
+        section(out, "end", &trip.entries[answered..])?;
     }
     result(out, trip)
 }
@@ -63,16 +65,19 @@ fn is_start(entry: &Entry) -> bool {
     }
 }
 
+/// Callbacks under a name, if there are any.
+fn section(out: &mut String, name: &str, list: &[Entry]) -> fmt::Result {
+    if !list.is_empty() {
+        writeln!(out, "{STRONG}{name}{STRONG:#}")?;
+    }
+    entries(out, list)
+}
+
 fn entries(out: &mut String, entries: &[Entry]) -> fmt::Result {
     for entry in entries {
-        let args: Vec<String> = entry.args.iter().map(u32::to_string).collect();
-        let context = match entry.context {
-            0 => String::new(),
-            context => format!(" #{context}"),
-        };
-        write!(out, "  {NAME}{}{NAME:#}{context}({})", entry.name(), args.join(", "))?;
+        write!(out, "  {NAME}{}{NAME:#}({})", entry.name(), arguments(entry))?;
         match (&entry.stopped, entry.result) {
-            (Some(stopped), _) => write!(out, " {ERROR}{}{ERROR:#}", stopped.message)?,
+            (Some(stopped), _) => write!(out, " -> {ERROR}{}{ERROR:#}", stopped.message)?,
             (None, Some(result)) => write!(out, " -> {}", meaning(entry, result))?,
             (None, None) => {}
         }
@@ -88,6 +93,37 @@ fn entries(out: &mut String, entries: &[Entry]) -> fmt::Result {
         }
     }
     Ok(())
+}
+
+/// A callback's arguments in words.
+fn arguments(entry: &Entry) -> String {
+    let mut words = Vec::new();
+    if entry.context != 0 {
+        words.push(format!("context {}", entry.context));
+    }
+    let first = entry.args.first().copied().unwrap_or_default();
+    let sized = match entry.callback {
+        Some(Callback::RequestHeaders | Callback::ResponseHeaders) => Some("header"),
+        Some(Callback::RequestTrailers | Callback::ResponseTrailers) => Some("trailer"),
+        Some(
+            Callback::RequestBody
+            | Callback::ResponseBody
+            | Callback::VmStart
+            | Callback::Configure
+            | Callback::ValidateConfiguration,
+        ) => Some("byte"),
+        _ => None,
+    };
+    match (sized, entry.callback) {
+        (Some(what), _) => words.push(count(first as usize, what)),
+        (None, Some(Callback::ContextCreate)) if first == 0 => words.push("root".to_owned()),
+        (None, Some(Callback::ContextCreate)) => words.push(format!("parent {first}")),
+        _ => words.extend(entry.args.iter().map(u32::to_string)),
+    }
+    if sized.is_some() && entry.args.get(1).is_some_and(|end| *end != 0) {
+        words.push("end of stream".to_owned());
+    }
+    words.join(", ")
 }
 
 fn is_line(step: &Step) -> bool {
@@ -127,8 +163,17 @@ fn host_call(out: &mut String, call: &Call) -> fmt::Result {
         ("", None) => {}
         (name, _) => write!(out, " -> {ODD}{name}{ODD:#}")?,
     }
+    match &call.returned {
+        Some(text) if call.row.name == PAIRS => write!(out, " [{}]", short(text, SHOWN))?,
+        Some(text) if call.row.params.contains(&Param::Out("data")) => write!(out, " \"{}\"", short(text, SHOWN))?,
+        Some(number) => write!(out, " {number}")?,
+        None => {}
+    }
     out.write_char('\n')
 }
+
+/// What gives a whole map.
+const PAIRS: &str = "proxy_get_header_map_pairs";
 
 /// An argument, with the names of the ABI for its numbers.
 fn argument(param: &Param, arg: &str) -> String {
@@ -154,6 +199,21 @@ fn log_line(out: &mut String, line: &Line) -> fmt::Result {
     writeln!(out, "    {style}{}{style:#} {}", line.level.as_str(), line.message)
 }
 
+/// A whole message: its first line, its fields, its body.
+fn message(out: &mut String, what: &str, message: &Message) -> fmt::Result {
+    head(out, what, message)?;
+    for (name, value) in message.headers.iter().filter(|(name, _)| !name.starts_with(b":")) {
+        writeln!(out, "    {}: {}", plain(name), plain(value))?;
+    }
+    if let Some(body) = &message.body {
+        writeln!(out, "    {}", body_text(body))?;
+    }
+    for (name, value) in message.trailers.iter().flat_map(HeaderList::iter) {
+        writeln!(out, "    trailer {}: {}", plain(name), plain(value))?;
+    }
+    Ok(())
+}
+
 /// The first line of a message and how large it is.
 fn head(out: &mut String, what: &str, message: &Message) -> fmt::Result {
     let value = |name: &[u8]| message.headers.get(name).map(|value| plain(value));
@@ -162,32 +222,48 @@ fn head(out: &mut String, what: &str, message: &Message) -> fmt::Result {
         (None, Some(method), Some(path)) => format!("{method} {path}"),
         _ => String::new(),
     };
-    let body = message.body.as_ref().map_or_else(String::new, |body| format!(", {} bytes of body", body.len()));
-    let trailers = message.trailers.as_ref().map_or_else(String::new, |list| format!(", {} trailers", list.len()));
-    let headers = message.headers.len();
-    writeln!(out, "{STRONG}{what}{STRONG:#} {line}  {FAINT}{headers} headers{body}{trailers}{FAINT:#}")
+    let mut size = count(message.headers.len(), "header");
+    if let Some(body) = &message.body {
+        size.push_str(&format!(", {} of body", count(body.len(), "byte")));
+    }
+    if let Some(trailers) = &message.trailers {
+        size.push_str(&format!(", {}", count(trailers.len(), "trailer")));
+    }
+    writeln!(out, "{STRONG}{what}{STRONG:#} {line}  {FAINT}{size}{FAINT:#}")
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What a message became.
 fn changes(out: &mut String, before: &Message, after: &Message) -> fmt::Result {
-    let none = HeaderList::default();
+    let begin = out.len();
     list_changes(out, &before.headers, &after.headers, "")?;
-    let trailers = |message: &Message| message.trailers.clone().unwrap_or_else(|| none.clone());
+    let trailers = |message: &Message| message.trailers.clone().unwrap_or_default();
     list_changes(out, &trailers(before), &trailers(after), "trailer ")?;
     let body = |message: &Message| message.body.clone().unwrap_or_default();
-    if body(before) != body(after) {
-        let (old, new) = (body(before), body(after));
-        writeln!(out, "  {ODD}~ body{ODD:#} {} bytes -> {} bytes: {}", old.len(), new.len(), body_text(&new))?;
+    let (old, new) = (body(before), body(after));
+    if old != new {
+        let sizes = format!("{} -> {}", count(old.len(), "byte"), count(new.len(), "byte"));
+        writeln!(out, "  {ODD}~ body{ODD:#} {sizes}: {}", body_text(&new))?;
+    }
+    if out.len() == begin && before.headers == after.headers {
+        writeln!(out, "  {FAINT}unchanged{FAINT:#}")?;
     }
     Ok(())
 }
 
 fn list_changes(out: &mut String, before: &HeaderList, after: &HeaderList, what: &str) -> fmt::Result {
-    for (name, value) in missing(before, after) {
+    let (gone, come) = (missing(before, after), missing(after, before));
+    for (name, value) in &gone {
         writeln!(out, "  {ERROR}- {what}{}: {}{ERROR:#}", plain(name), plain(value))?;
     }
-    for (name, value) in missing(after, before) {
+    for (name, value) in &come {
         writeln!(out, "  {GOOD}+ {what}{}: {}{GOOD:#}", plain(name), plain(value))?;
+    }
+    if gone.is_empty() && come.is_empty() && before != after {
+        writeln!(out, "  {ODD}~ the order of {what}fields{ODD:#}")?;
     }
     Ok(())
 }
@@ -207,21 +283,16 @@ fn missing<'a>(list: &'a HeaderList, other: &HeaderList) -> Vec<(&'a [u8], &'a [
 
 fn answer(out: &mut String, trip: &Trip) -> fmt::Result {
     let Some(response) = &trip.response else { return Ok(()) };
-    head(out, "to the client", response)?;
-    if let Some(upstream) = trip.upstream_response.as_ref().filter(|_| trip.outcome == Outcome::Response) {
-        return changes(out, upstream, response);
-    }
-    for (name, value) in response.headers.iter().filter(|(name, _)| !name.starts_with(b":")) {
-        writeln!(out, "  {}: {}", plain(name), plain(value))?;
-    }
-    match &response.body {
-        Some(body) => writeln!(out, "  {}", body_text(body)),
-        None => Ok(()),
+    match trip.upstream_response.as_ref().filter(|_| trip.outcome == Outcome::Response) {
+        Some(upstream) => {
+            head(out, "to the client", response)?;
+            changes(out, upstream, response)
+        }
+        None => message(out, "to the client", response),
     }
 }
 
 fn result(out: &mut String, trip: &Trip) -> fmt::Result {
-    let total: u64 = trip.entries.iter().map(|entry| entry.nanos).fold(0, u64::saturating_add);
     let style = match trip.outcome {
         Outcome::Response | Outcome::LocalResponse => GOOD,
         Outcome::Reset => ODD,
@@ -229,15 +300,30 @@ fn result(out: &mut String, trip: &Trip) -> fmt::Result {
     };
     write!(out, "{STRONG}result{STRONG:#} {style}{}{style:#}", outcome(trip.outcome))?;
     if let Some(error) = &trip.error {
-        let callback = if error.callback.is_empty() { String::new() } else { format!(" in {}", error.callback) };
-        write!(out, ", {}{callback}: {}", error.kind, error.message)?;
-    }
-    if trip.outcome == Outcome::Paused {
+        let place = match error.callback.as_str() {
+            callback if callback.is_empty() || error.message.starts_with(callback) => String::new(),
+            callback => format!(" in {callback}"),
+        };
+        write!(out, "{place}: {}", plain(error.message.as_bytes()))?;
+    } else if trip.outcome == Outcome::Paused {
         write!(out, ": nothing let it go on before the pause limit")?;
+    } else if let Some(status) = trip.response.as_ref().and_then(|response| response.headers.get(b":status")) {
+        write!(out, " {}", plain(status))?;
     }
-    writeln!(out, "  {FAINT}{} in the guest{FAINT:#}", duration(total))?;
-    for frame in trip.error.iter().flat_map(|error| &error.backtrace) {
-        writeln!(out, "  {FAINT}at {}{FAINT:#}", chassis_host::escape(frame.as_bytes()))?;
+    if trip.entries.is_empty() {
+        out.write_char('\n')?;
+    } else {
+        let total = trip.entries.iter().map(|entry| entry.nanos).fold(0, u64::saturating_add);
+        writeln!(out, "  {FAINT}{} in the guest{FAINT:#}", duration(total))?;
+    }
+    trip.error.iter().try_for_each(|error| backtrace(out, &error.backtrace))
+}
+
+/// Frames, innermost first; those of a recursion once.
+fn backtrace(out: &mut String, frames: &[String]) -> fmt::Result {
+    for run in frames.chunk_by(|a, b| a == b) {
+        let times = if run.len() > 1 { format!(", {} times", run.len()) } else { String::new() };
+        writeln!(out, "  {FAINT}in {}{times}{FAINT:#}", chassis_host::escape(run[0].as_bytes()))?;
     }
     Ok(())
 }
@@ -290,5 +376,13 @@ mod tests {
         assert_eq!(argument(&Param::Int("map"), "2"), "response_headers");
         assert_eq!(argument(&Param::Int("map"), "99"), "99");
         assert_eq!(argument(&Param::Bytes("name"), "a\u{1b}b"), "\"a\\u{1b}b\"");
+    }
+
+    #[test]
+    fn a_recursion_is_one_line() {
+        let frames = ["a", "b", "b", "b", "c"].map(str::to_owned);
+        let mut out = String::new();
+        backtrace(&mut out, &frames).unwrap();
+        assert_eq!(anstream::adapter::strip_str(&out).to_string(), "  in a\n  in b, 3 times\n  in c\n");
     }
 }

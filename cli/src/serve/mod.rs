@@ -4,7 +4,7 @@ mod log;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chassis_abi::Services;
@@ -13,7 +13,7 @@ use chassis_engines::{OpenError, ProxyWasmEngine, open};
 use chassis_gateway::config::{Config, ConfigError};
 use chassis_gateway::plugins::{LoadFailure, PluginFailure, Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
-use chassis_host::{HostServices, LogSink, StartError};
+use chassis_host::{HostServices, LogSink};
 
 use self::log::{Format, Level, TracingSink};
 use crate::choice::{self, Compile};
@@ -36,7 +36,7 @@ Exit codes:
   0  ended by a signal
   2  the command line is wrong
   3  a plugin failed at its start
-  4  the configuration or a module cannot be read or is not valid, or an address cannot be listened on
+  4  the configuration, a module or an address cannot be used
   5  the engine was not compiled in";
 
 /// Serve requests as a configuration file says.
@@ -83,7 +83,8 @@ pub(crate) fn execute(args: &Args) -> Ended {
             "plugin loaded"
         );
     }
-    let server = Server::start(Settings::new(config, Some(plugins))).map_err(not_started)?;
+    let server = Server::start(Settings::new(config, Some(plugins)));
+    let server = server.map_err(|error| not_started(&args.file, error))?;
     server.run().map_err(|error| Failure::new(Exit::Invalid, error))?;
     Ok(Exit::Success)
 }
@@ -136,14 +137,15 @@ fn exit_of(failure: &PluginFailure) -> Exit {
         // An unknown name is the file's mistake.
         LoadFailure::Engine(error) if matches!(error.downcast_ref(), Some(OpenError::Unknown { .. })) => Exit::Invalid,
         LoadFailure::Engine(_) => Exit::NoEngine,
-        LoadFailure::Start { error: StartError::Stopped { .. }, .. } => Exit::PluginFailed,
+        LoadFailure::Start { error, .. } => Exit::from(error),
         _ => Exit::Invalid,
     }
 }
 
-fn not_started(error: ServeError) -> Failure {
+fn not_started(file: &Path, error: ServeError) -> Failure {
     match error {
         ServeError::Plugins(error) => not_loaded(error),
+        ServeError::Listen { .. } => Failure::new(Exit::Invalid, anyhow::anyhow!("{}: {error}", file.display())),
         error => Failure::new(Exit::Invalid, error),
     }
 }

@@ -1,6 +1,22 @@
 //! The real binary, as people and scripts use it: what it prints, and with which code it ends.
 #![allow(clippy::unwrap_used)]
 
+mod commands;
+mod hostile;
+mod json;
+mod process;
+mod run;
+#[cfg(any(
+    all(feature = "wasmtime", feature = "wasmedge"),
+    all(feature = "wasmtime", feature = "wasmi"),
+    all(feature = "wasmedge", feature = "wasmi")
+))]
+mod run_engines_agree;
+mod run_hostile;
+mod run_prime;
+mod serve;
+mod transcripts;
+
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -41,6 +57,13 @@ where
         stdout: String::from_utf8(output.stdout).unwrap(),
         stderr: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// The engines that this binary was built with, by what it says itself.
+fn available_engines() -> Vec<String> {
+    let engines: serde_json::Value = serde_json::from_str(&output(["engines", "--json"]).stdout).unwrap();
+    let engines = engines["engines"].as_array().unwrap().iter().filter(|engine| engine["available"] == true);
+    engines.map(|engine| engine["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

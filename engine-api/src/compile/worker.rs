@@ -67,6 +67,7 @@ const NO_LIMITS: FrontLimits = FrontLimits {
     params: u64::MAX,
     results: u64::MAX,
     section_entries: u64::MAX,
+    elements: u64::MAX,
     tables: u64::MAX,
     memories: u64::MAX,
 };

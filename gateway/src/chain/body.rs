@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_abi::Direction;
+use chassis_host::DirectionProgress;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -22,49 +23,94 @@ pub(crate) const PIECES_PER_TURN: usize = 8;
 /// The body of a request: put into the chain as it comes from the client, sent on as it comes out.
 #[derive(Debug)]
 pub(crate) struct RequestThrough {
-    pub(crate) stream: Rc<Stream>,
-    pub(crate) feed: Feed<Incoming>,
-    pub(crate) sending: Rc<Sending>,
-    pub(crate) length: Option<u64>,
-    pub(crate) ended: bool,
+    passing: Passing,
+    feed: Feed<Incoming>,
+    sending: Rc<Sending>,
 }
 
 /// The body of a response: put into the chain as it comes from the upstream, sent on as it comes out.
 #[derive(Debug)]
 pub(crate) struct ResponseThrough {
-    stream: Rc<Stream>,
+    passing: Passing,
     feed: Option<Feed<UpstreamBody>>,
     pause: Stall,
-    length: Option<u64>,
+}
+
+/// A body that comes out of the chain.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    stream: Rc<Stream>,
+    /// How many bytes are to come, if its head tells its length.
+    left: Option<u64>,
     ended: bool,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+impl Passing {
+    pub(crate) fn new(stream: Rc<Stream>, length: Option<u64>) -> Self {
+        Passing { stream, left: length, ended: length == Some(0) }
+    }
+
+    /// What has come out; pending, without being woken, if nothing has.
+    fn take(&mut self, direction: Direction, progress: &DirectionProgress) -> Polled {
+        // All that is there counts: who has got as many bytes as were told does not ask for more.
+        if self.left.is_some_and(|left| progress.body as u64 > left) {
+            return Poll::Ready(Some(Err(self.other_length())));
+        }
+        if let Some(data) = self.stream.take_body(direction) {
+            self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if !progress.ended {
+            return Poll::Pending;
+        }
+        self.ended = true;
+        if self.left.is_some_and(|left| left > 0) {
+            return Poll::Ready(Some(Err(self.other_length())));
+        }
+        Poll::Ready(progress.trailers.then(|| Ok(self.stream.take_trailers(direction))))
+    }
+
+    /// A message that is not as long as its head says would be taken for another one.
+    fn other_length(&self) -> BodyError {
+        tracing::warn!("a plugin changed the length of a body and left its content-length: broken off");
+        Reset.into()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl RequestThrough {
+    pub(crate) fn new(passing: Passing, feed: Feed<Incoming>, sending: Rc<Sending>) -> Self {
+        RequestThrough { passing, feed, sending }
+    }
 }
 
 impl Body for RequestThrough {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
         for _ in 0..PIECES_PER_TURN {
-            if this.ended {
+            if this.passing.ended {
                 return Poll::Ready(None);
             }
-            let progress = this.stream.progress()?;
-            if progress.answered {
-                // The client gets another answer than the upstream's.
+            let progress = this.passing.stream.progress()?;
+            if progress.answered || progress.request.cut {
+                // The client gets another answer than the upstream's, or has the whole of it and its plugin is gone.
                 return Poll::Ready(Some(Err(Reset.into())));
             }
-            let progress = progress.request;
-            if let Some(data) = this.stream.take_body(Direction::Request) {
-                this.sending.now(Waits::Send);
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+            if let Poll::Ready(frame) = this.passing.take(Direction::Request, &progress.request) {
+                // hyper asks for no more than the length that was told.
+                let whole = this.passing.ended || this.passing.left == Some(0);
+                this.sending.now(if whole { Waits::Response } else { Waits::Send });
+                return Poll::Ready(frame);
             }
-            if progress.ended {
-                this.ended = true;
-                this.sending.now(Waits::Response);
-                return Poll::Ready(progress.trailers.then(|| Ok(this.stream.take_trailers(Direction::Request))));
-            }
-            match this.feed.poll(&this.stream, cx) {
+            match this.feed.poll(&this.passing.stream, cx) {
                 Poll::Ready(Ok(true)) => {}
                 Poll::Ready(Err(error)) => {
                     this.sending.fail(&error);
@@ -73,7 +119,7 @@ impl Body for RequestThrough {
                 Poll::Pending | Poll::Ready(Ok(false)) => {
                     // How long a plugin may hold a body is decided where the response is waited for.
                     this.sending.now(Waits::Client);
-                    this.stream.wait(Direction::Request, cx);
+                    this.passing.stream.wait(Direction::Request, cx);
                     return Poll::Pending;
                 }
             }
@@ -83,22 +129,17 @@ impl Body for RequestThrough {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.passing.ended
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.passing.size_hint()
     }
 }
 
 impl ResponseThrough {
-    pub(crate) fn new(
-        stream: Rc<Stream>,
-        feed: Option<Feed<UpstreamBody>>,
-        pause: Duration,
-        length: Option<u64>,
-    ) -> Self {
-        ResponseThrough { stream, feed, pause: Stall::new(pause), length, ended: length == Some(0) }
+    pub(crate) fn new(passing: Passing, feed: Option<Feed<UpstreamBody>>, pause: Duration) -> Self {
+        ResponseThrough { passing, feed, pause: Stall::new(pause) }
     }
 }
 
@@ -106,22 +147,18 @@ impl Body for ResponseThrough {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
         let this = self.get_mut();
         for _ in 0..PIECES_PER_TURN {
-            if this.ended {
+            if this.passing.ended {
                 return Poll::Ready(None);
             }
-            let progress = this.stream.progress()?.response;
-            if let Some(data) = this.stream.take_body(Direction::Response) {
+            let progress = this.passing.stream.progress()?.response;
+            if let Poll::Ready(frame) = this.passing.take(Direction::Response, &progress) {
                 this.pause.came();
-                return Poll::Ready(Some(Ok(Frame::data(data))));
+                return Poll::Ready(frame);
             }
-            if progress.ended {
-                this.ended = true;
-                return Poll::Ready(progress.trailers.then(|| Ok(this.stream.take_trailers(Direction::Response))));
-            }
-            match this.feed.as_mut().map(|feed| feed.poll(&this.stream, cx)) {
+            match this.feed.as_mut().map(|feed| feed.poll(&this.passing.stream, cx)) {
                 Some(Poll::Ready(Ok(true))) => {
                     this.pause.came();
                     continue;
@@ -135,7 +172,7 @@ impl Body for ResponseThrough {
                 tracing::warn!("a response was held back for too long by a plugin");
                 return Poll::Ready(Some(Err(Reset.into())));
             }
-            this.stream.wait(Direction::Response, cx);
+            this.passing.stream.wait(Direction::Response, cx);
             return Poll::Pending;
         }
         cx.waker().wake_by_ref();
@@ -143,10 +180,10 @@ impl Body for ResponseThrough {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.passing.ended
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.passing.size_hint()
     }
 }

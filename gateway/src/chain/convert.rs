@@ -2,7 +2,8 @@
 //!
 //! A plugin sees the pseudo-headers first, then the fields in the order that hyper has (see [`headers`](crate::headers)):
 //! without `Host`, which is `:authority`, and without what belongs to the connection or says how the body is framed,
-//! but for `Content-Length`, which it may read. What it makes of `Content-Length` has no effect.
+//! but for `Content-Length`, which it may read. It has to remove that field if it changes the length of a body; what else
+//! it makes of it has no effect.
 
 use bytes::{Bytes, BytesMut};
 use chassis_abi::HeaderList;

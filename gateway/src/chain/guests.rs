@@ -73,16 +73,21 @@ impl Guests {
     pub(crate) async fn keep(self: Rc<Self>) {
         loop {
             let all_closed = self.close_ended(CLOSED_PER_TURN);
-            let next = {
+            let (next, has_work) = {
                 let mut worker = self.worker.borrow_mut();
                 worker.receive_prepared();
                 let now = Instant::now();
                 if worker.next_timer().is_some_and(|next| next <= now) {
                     worker.run_timers(now);
                 }
-                worker.next_timer()
+                (worker.next_timer(), worker.has_work())
             };
             self.armed.set(next);
+            if has_work {
+                // What was left for the next turn; I/O comes first.
+                tokio::task::yield_now().await;
+                continue;
+            }
             match next {
                 _ if !all_closed => tokio::task::yield_now().await,
                 None => self.bell.0.notified().await,

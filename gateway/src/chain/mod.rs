@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_abi::{Callback, Direction};
-use chassis_host::{Link, Plugin, Progress};
+use chassis_host::{DirectionProgress, Link, Plugin, Progress};
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -26,16 +26,22 @@ pub(crate) use self::body::{RequestThrough, ResponseThrough};
 pub(crate) use self::guests::Guests;
 pub(crate) use self::stream::Stream;
 
-use self::body::PIECES_PER_TURN;
+use self::body::{PIECES_PER_TURN, Passing};
 use self::convert::Kept;
 use self::stream::Feed;
 use crate::answer;
 use crate::body::{Content, RequestBody, ResponseBody, Sending, refusal_in};
 use crate::head::{Exchange, Refusal};
-use crate::headers::{keep_told_length, set_framing};
+use crate::headers::{keep_told_length, says_length, set_framing};
 use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
 use crate::stall::Stall;
 use crate::upstream::{UpstreamBody, UpstreamError};
+
+/// How long a body is when it comes out of the chain: what there is when all of it has passed; else what its head still
+/// says, which a plugin has to remove if it makes that wrong, as elsewhere.
+fn length_out(progress: &DirectionProgress, told: Option<u64>) -> Option<u64> {
+    if progress.ended { (!progress.trailers).then_some(progress.body as u64) } else { told }
+}
 
 /// The plugins of a route, as one worker runs them.
 #[derive(Debug)]
@@ -74,6 +80,8 @@ pub(crate) async fn run(
     request: Request<Incoming>,
     exchange: Exchange,
 ) -> Result<Response<ResponseBody>, Reset> {
+    // Streams may not begin faster than they are closed, or those that have ended would pile up.
+    chain.guests.close_ended(CLOSED_PER_REQUEST);
     let (mut head, body) = request.into_parts();
     let client = exchange.client().address();
     let attributes = [
@@ -106,8 +114,13 @@ pub(crate) async fn run(
     run.finish()
 }
 
+/// How many streams that have ended are closed before another begins.
+const CLOSED_PER_REQUEST: usize = 2;
+
 /// A body of at most so many bytes is waited for before its head goes on, so that its length can be told.
 const SMALL: u64 = 64 << 10;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>>>>;
 
 /// A request until there is a response.
 struct Run<'a> {
@@ -119,7 +132,7 @@ struct Run<'a> {
     /// The request, until it is sent.
     request: Option<Waiting<Incoming>>,
     /// The upstream, while it is waited for.
-    upstream: Option<Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, UpstreamError>>>>>,
+    upstream: Option<Answering>,
     /// The upstream's response.
     response: Option<Waiting<UpstreamBody>>,
     /// How far the stream was when it was looked at last.
@@ -276,9 +289,10 @@ impl Run<'_> {
                 (RequestBody::Empty, Some(0))
             }
             Source::Fed(feed) => {
-                let length = (progress.ended && !progress.trailers).then_some(progress.body as u64);
-                let (stream, sending) = (Rc::clone(&self.stream), Rc::clone(&sending));
-                (RequestBody::Through(RequestThrough { stream, feed, sending, length, ended: false }), length)
+                let told = length.filter(|length| says_length(&head.headers, *length));
+                let length = length_out(progress, told);
+                let passing = Passing::new(Rc::clone(&self.stream), length);
+                (RequestBody::Through(RequestThrough::new(passing, feed, Rc::clone(&sending))), length)
             }
         };
         if progress.trailers {
@@ -293,7 +307,8 @@ impl Run<'_> {
         self.upstream = Some(Box::pin(async move {
             let node = route.upstream.pick();
             let request = outgoing(head, body, node).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
-            let result = route.upstream.send(node, request, Some(sending)).await;
+            let sending = (!request.body().is_end_stream()).then_some(sending);
+            let result = route.upstream.send(node, request, sending).await;
             result.inspect_err(|error| report(&route, node, error, client))
         }));
     }
@@ -324,21 +339,20 @@ impl Run<'_> {
             let trailers = self.stream.with(|worker, key| worker.take_trailers(key, Direction::Response));
             convert::announce(&mut headers, &trailers);
         }
-        let known = (progress.ended && !progress.trailers).then_some(progress.body as u64);
+        let told = came.as_ref().and_then(|(_, length)| length.filter(|length| says_length(&headers, *length)));
+        let known = length_out(progress, told);
+        let through = |feed| ResponseThrough::new(Passing::new(Rc::clone(&self.stream), known), feed, self.chain.pause);
         let (content, length) = match came {
             Some((Source::Untouched(body), length)) => (Content::Upstream(body), length),
             _ if known == Some(0) => (Content::Whole(Bytes::new()), known),
-            came => {
-                let feed = came.and_then(|(body, _)| match body {
-                    Source::Fed(feed) => Some(feed),
-                    Source::Untouched(_) => None,
-                });
-                (Content::Through(ResponseThrough::new(Rc::clone(&self.stream), feed, self.chain.pause, known)), known)
-            }
+            Some((Source::Fed(feed), _)) => (Content::Through(through(Some(feed))), known),
+            None => (Content::Through(through(None)), known),
         };
+        let no_body = has_no_body(&self.method, status) || status == StatusCode::NO_CONTENT;
+        let content = if no_body { Content::Whole(Bytes::new()) } else { content };
         // The length of what a GET would get is told if it is known here, else as the upstream told it.
         let is_known = self.method == Method::HEAD && length.is_some_and(|length| length > 0);
-        if has_no_body(&self.method, status) && !is_known {
+        if no_body && !is_known {
             keep_told_length(&mut headers);
         } else {
             set_framing(&mut headers, length, false);

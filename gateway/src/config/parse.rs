@@ -20,6 +20,9 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// After how many problems it is not looked any more for what was meant.
+const SUGGESTIONS: usize = 100;
+
 pub(super) fn config(raw: raw::File, directory: &Path) -> Result<Config, Vec<Problem>> {
     let mut parser = Parser { directory, problems: Vec::new() };
     let listen = parser.listen(&raw.listen);
@@ -215,7 +218,9 @@ impl Parser<'_> {
         let mut chain = Vec::new();
         for (name, plugin_use) in &raw.plugins.0 {
             let Some(&plugin) = names.get(name.value.as_str()) else {
-                let cause = match nearest(&name.value, names.keys().copied()) {
+                // Each is compared with all names, which a file with very many of both would make a work of hours.
+                let near = (self.problems.len() < SUGGESTIONS).then(|| nearest(&name.value, names.keys().copied()));
+                let cause = match near.flatten() {
                     Some(near) => format!("unknown plugin; did you mean `{near}`?"),
                     None => "unknown plugin; wasm.plugins has none of that name".to_owned(),
                 };

@@ -149,6 +149,17 @@ fn all_problems_are_reported_in_the_order_of_the_file() {
 }
 
 #[test]
+fn of_very_many_mistakes_only_the_first_get_a_suggestion() {
+    let uses: String = (0..300).map(|n| format!("plugn{n}: {{}}, ")).collect();
+    let text = format!(
+        "listen: [127.0.0.1:1]\nwasm: {{ plugins: [{{ name: plugin, file: a.wasm }}] }}\nroutes:\n  - {{ uri: /, plugins: {{ {uses} }}, upstream: {{ nodes: {{ \"a:1\": 1 }} }} }}\n"
+    );
+    let Err(ConfigError::Invalid { problems, .. }) = Config::parse(&text, Path::new("c.yaml")) else { panic!() };
+    assert_eq!(problems.len(), 300, "all are told");
+    assert_eq!(problems.iter().filter(|problem| problem.cause.contains("did you mean")).count(), 100);
+}
+
+#[test]
 fn hostile_files_end_in_an_error() {
     let deep = "[".repeat(100_000);
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned()

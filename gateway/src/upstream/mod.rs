@@ -73,7 +73,7 @@ impl Upstream {
         loop {
             let Some(lease) = address.checkout() else { break };
             let replay = copy_if_safe(&request);
-            match self.attempt(lease, request, sending.as_deref()).await {
+            match self.attempt(lease, request, sending.as_ref()).await {
                 Err((_, Some(unsent))) => request = unsent,
                 Err((UpstreamError::Broken(error), None)) => match replay {
                     Some(copy) => {
@@ -87,7 +87,7 @@ impl Upstream {
             }
         }
         let lease = address.connect(self.timeouts.connect).await?;
-        self.attempt(lease, request, sending.as_deref()).await.map_err(|(error, _)| error)
+        self.attempt(lease, request, sending.as_ref()).await.map_err(|(error, _)| error)
     }
 
     /// One attempt on one connection; an error may give back a request of which nothing was written.
@@ -95,15 +95,15 @@ impl Upstream {
         &self,
         mut lease: Lease,
         request: Request<RequestBody>,
-        sending: Option<&Sending>,
+        sending: Option<&Rc<Sending>>,
     ) -> Result<Response<UpstreamBody>, (UpstreamError, Option<Request<RequestBody>>)> {
-        let mut response = pin!(lease.sender.try_send_request(request));
+        let mut response = pin!(lease.sender().try_send_request(request));
         let begin = Instant::now();
         if let Some(sending) = sending {
             sending.now(Waits::Send);
         }
         let response = loop {
-            let (waits, since) = sending.map_or((Waits::Response, begin), Sending::state);
+            let (waits, since) = sending.map_or((Waits::Response, begin), |sending| sending.state());
             let (limit, error) = match waits {
                 Waits::Response => (self.timeouts.read, UpstreamError::ReadTimeout),
                 // How long to wait for a client is not decided here.
@@ -112,7 +112,7 @@ impl Upstream {
             if let Ok(response) = timeout_at(since + limit, &mut response).await {
                 break response;
             }
-            match sending.map(Sending::state) {
+            match sending.map(|sending| sending.state()) {
                 Some((Waits::Client, _)) => sending.into_iter().for_each(|sending| sending.now(Waits::Client)),
                 Some(now) if now != (waits, since) => {}
                 _ => return Err((error, None)),
@@ -122,10 +122,12 @@ impl Upstream {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err((UpstreamError::Switching, None))
             }
-            Ok(response) => Ok(response.map(|body| UpstreamBody::new(body, lease, self.timeouts.read))),
+            Ok(response) => {
+                Ok(response.map(|body| UpstreamBody::new(body, lease, sending.cloned(), self.timeouts.read)))
+            }
             Err(mut failed) => {
                 let request = failed.take_message();
-                let error = match sending.and_then(Sending::failure) {
+                let error = match sending.and_then(|sending| sending.failure()) {
                     Some(refusal) => UpstreamError::Client(refusal),
                     None => UpstreamError::Broken(failed.into_error()),
                 };

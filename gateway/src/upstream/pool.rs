@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::UpstreamError;
@@ -58,7 +59,10 @@ impl Pool {
     pub fn sweep(&self) {
         let now = Instant::now();
         self.addresses.borrow_mut().retain(|_, address| {
-            address.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && idle.since + self.limits.age > now);
+            address
+                .idle
+                .borrow_mut()
+                .retain(|idle| !idle.connection.sender.is_closed() && idle.since + self.limits.age > now);
             Rc::strong_count(address) > 1 || !address.idle.borrow().is_empty()
         });
     }
@@ -78,30 +82,43 @@ pub struct Address {
 }
 
 struct Idle {
-    sender: Sender,
+    connection: Connection,
     since: Instant,
 }
 
-type Sender = SendRequest<RequestBody>;
+/// An open connection. Dropped, it is closed, even if the upstream takes nothing of what is being sent.
+struct Connection {
+    sender: SendRequest<RequestBody>,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
 
 /// A connection that is in use. Dropped, it is closed; to be kept, it is given back.
 pub(super) struct Lease {
     address: Rc<Address>,
-    pub(super) sender: Sender,
-    /// Whether it has carried a request before.
-    pub(super) reused: bool,
+    connection: Connection,
 }
 
 impl Lease {
     /// Puts the connection back, to be used when hyper says that it is ready for another request.
     pub(super) fn give_back(self) {
-        if self.sender.is_closed() {
+        if self.connection.sender.is_closed() {
             return;
         }
         let mut idle = self.address.idle.borrow_mut();
         if idle.len() < self.address.limits.idle {
-            idle.push(Idle { sender: self.sender, since: Instant::now() });
+            idle.push(Idle { connection: self.connection, since: Instant::now() });
         }
+    }
+
+    /// What sends a request on it.
+    pub(super) fn sender(&mut self) -> &mut SendRequest<RequestBody> {
+        &mut self.connection.sender
     }
 }
 
@@ -116,13 +133,12 @@ impl Address {
         let mut idle = self.idle.borrow_mut();
         let mut now = None;
         for index in (0..idle.len()).rev() {
-            let candidate = &idle[index];
-            let age = self.limits.age;
-            if candidate.sender.is_ready() && candidate.since + age > *now.get_or_insert_with(Instant::now) {
-                let sender = idle.remove(index).sender;
-                return Some(Lease { address: Rc::clone(self), sender, reused: true });
+            let Idle { connection: Connection { sender, .. }, since } = &idle[index];
+            if sender.is_ready() && *since + self.limits.age > *now.get_or_insert_with(Instant::now) {
+                let connection = idle.remove(index).connection;
+                return Some(Lease { address: Rc::clone(self), connection });
             }
-            if candidate.sender.is_closed() || candidate.sender.is_ready() {
+            if sender.is_closed() || sender.is_ready() {
                 idle.remove(index);
             }
         }
@@ -142,12 +158,13 @@ impl Address {
         let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(UpstreamError::Broken)?;
         let name: Box<str> = self.name.clone();
-        tokio::task::spawn_local(async move {
+        let task = tokio::task::spawn_local(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(upstream = %name, "connection ended: {}", super::error::chain(&error));
             }
         });
-        Ok(Lease { address: Rc::clone(self), sender, reused: false })
+        let connection = Connection { sender, task: task.abort_handle() };
+        Ok(Lease { address: Rc::clone(self), connection })
     }
 }
 
@@ -159,7 +176,7 @@ impl fmt::Debug for Address {
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("address", &self.address.name).field("reused", &self.reused).finish()
+        f.debug_struct("Lease").field("address", &self.address.name).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The body of an upstream's response.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,24 +11,31 @@ use hyper::body::Incoming;
 
 use super::pool::Lease;
 use super::{UpstreamError, error};
-use crate::body::BodyError;
+use crate::body::{BodyError, Sending};
 use crate::stall::Stall;
 
 /// The body of a response, and the connection that it comes on. The connection is kept when the body was read to its
-/// end, and closed when it is dropped before.
+/// end and the request was sent to its end, and closed otherwise: an upstream that has answered does not wait for the rest.
 #[derive(Debug)]
 pub struct UpstreamBody(Source);
 
 #[derive(Debug)]
 enum Source {
     Whole(Bytes),
-    Connection { body: Incoming, lease: Option<Lease>, stall: Stall },
+    Connection {
+        body: Incoming,
+        lease: Option<Lease>,
+        /// The request, if it has a body.
+        sending: Option<Rc<Sending>>,
+        stall: Stall,
+    },
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Lease, limit: Duration) -> Self {
-        let mut body = UpstreamBody(Source::Connection { body, lease: Some(lease), stall: Stall::new(limit) });
-        body.keep_if_ended();
+    pub(super) fn new(body: Incoming, lease: Lease, sending: Option<Rc<Sending>>, limit: Duration) -> Self {
+        let source = Source::Connection { body, lease: Some(lease), sending, stall: Stall::new(limit) };
+        let mut body = UpstreamBody(source);
+        body.end_if_ended();
         body
     }
 
@@ -35,13 +43,21 @@ impl UpstreamBody {
         UpstreamBody(Source::Whole(bytes))
     }
 
-    fn keep_if_ended(&mut self) {
-        if let Source::Connection { body, lease, .. } = &mut self.0
+    fn end_if_ended(&mut self) {
+        if let Source::Connection { body, lease, sending, .. } = &mut self.0
             && body.is_end_stream()
-            && let Some(lease) = lease.take()
         {
-            lease.give_back();
+            end(lease, sending.as_deref());
         }
+    }
+}
+
+/// Keeps the connection if both messages have ended.
+fn end(lease: &mut Option<Lease>, sending: Option<&Sending>) {
+    if let Some(lease) = lease.take()
+        && sending.is_none_or(Sending::is_whole)
+    {
+        lease.give_back();
     }
 }
 
@@ -51,10 +67,10 @@ impl Body for UpstreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let (body, lease, stall) = match &mut this.0 {
+        let (body, lease, sending, stall) = match &mut this.0 {
             Source::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Source::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Connection { body, lease, stall } => (body, lease, stall),
+            Source::Connection { body, lease, sending, stall } => (body, lease, sending, stall),
         };
         let frame = match Pin::new(body).poll_frame(cx) {
             Poll::Pending if stall.poll(cx).is_ready() => Some(Err(UpstreamError::ReadTimeout.into())),
@@ -63,12 +79,9 @@ impl Body for UpstreamBody {
         };
         stall.came();
         match &frame {
-            Some(Ok(_)) => this.keep_if_ended(),
-            None => {
-                if let Some(lease) = lease.take() {
-                    lease.give_back();
-                }
-            }
+            Some(Ok(frame)) if !frame.is_trailers() => this.end_if_ended(),
+            // Nothing follows trailers, and who has read them need not ask.
+            Some(Ok(_)) | None => end(lease, sending.as_deref()),
             Some(Err(error)) => {
                 tracing::warn!("the upstream's response broke off: {}", error::chain(&**error));
                 *lease = None;

@@ -50,6 +50,12 @@ impl Client {
         self.response("GET")
     }
 
+    /// Sends a GET on a connection that may be closed already; `None` if it is.
+    pub(crate) fn try_request(&mut self, request: &str) -> Option<Response> {
+        self.stream.get_mut().write_all(request.as_bytes()).ok()?;
+        self.try_response("GET")
+    }
+
     pub(crate) fn response(&mut self, method: &str) -> Response {
         self.try_response(method).expect("the connection was closed instead of a response")
     }

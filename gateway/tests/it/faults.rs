@@ -291,3 +291,23 @@ fn a_request_that_breaks_off_is_the_clients_fault() {
         assert!(client.is_closed());
     }
 }
+
+#[test]
+fn an_upstream_that_has_answered_gets_no_more_of_the_request() {
+    let (tell, told) = mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let upstream = Upstream::start(move |mut connection| {
+        connection.head();
+        connection.send("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+        connection.stream.get_ref().set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // Reset or ended, but not open any more.
+        let ended = std::io::copy(&mut connection.stream, &mut std::io::sink());
+        let open = ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        tell.lock().unwrap().send(open).unwrap();
+    });
+    let gateway = Gateway::to(upstream.address);
+    let mut client = Client::connect(gateway.address);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nfirst");
+    assert_eq!(client.response("POST").status, 413);
+    assert!(!told.recv_timeout(Duration::from_secs(10)).unwrap(), "the connection was left open");
+}

@@ -128,3 +128,15 @@ fn a_client_that_drips_its_head_gets_408() {
     let mut client = Client::connect(gateway.address);
     assert!(client.is_closed());
 }
+
+#[test]
+fn limits_on_heads_may_be_higher_than_by_default() {
+    let gateway = Gateway::with("[{ uri: /*, upstream: { nodes: { \"builtin:echo\": 1 } } }]", |settings| {
+        settings.head.lines = 300;
+    });
+    for (lines, status) in [(300, 200), (301, 431)] {
+        let mut client = Client::connect(gateway.address);
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(lines - 1)));
+        assert_eq!(client.response("GET").status, status, "{lines}");
+    }
+}

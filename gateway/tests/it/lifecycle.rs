@@ -2,15 +2,17 @@
 
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chassis_gateway::config::Config;
 use chassis_gateway::{ServeError, Server, Settings};
 
-use crate::Gateway;
 use crate::client::Client;
 use crate::upstream::Upstream;
+use crate::{Gateway, SCRIPT, config, settings_with};
 
 #[test]
 fn an_address_in_use_is_an_error_that_names_it() {
@@ -91,4 +93,21 @@ fn many_clients_on_several_workers() {
     let answered: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
     assert_eq!((answered, upstream.requests().len()), (1000, 1000));
     server.shut_down().unwrap();
+}
+
+#[test]
+fn a_worker_that_panics_while_it_starts_is_an_error() {
+    let routes = "[{ uri: /*, plugins: { a: }, upstream: { nodes: { \"builtin:echo\": 1 } } }]";
+    let text = config(&format!("[{{ name: a, {SCRIPT} }}]"), routes).replace("workers: 1", "workers: 3");
+    let made = Arc::new(AtomicUsize::new(0));
+    let (settings, _sink) = settings_with("wasmi", &text, {
+        let made = made.clone();
+        move |services| {
+            let on_worker = thread::current().name().is_some_and(|name| name.starts_with("chassis-worker"));
+            assert!(!on_worker || made.fetch_add(1, Ordering::SeqCst) != 1, "on purpose");
+            services
+        }
+    })
+    .unwrap();
+    assert!(matches!(Server::start(settings), Err(ServeError::WorkerEnded)));
 }

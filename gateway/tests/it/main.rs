@@ -1,23 +1,47 @@
 //! The gateway on real sockets of the loopback: clients and upstreams are raw, so that they can misbehave.
 #![allow(clippy::unwrap_used)]
 
+/// A module per engine, with each of these tests as a test that gets the engine's name.
+macro_rules! on_engines {
+    ($($test:ident),* $(,)?) => {
+        mod wasmtime { $(#[test] fn $test() { super::$test("wasmtime"); })* }
+        mod wasmi { $(#[test] fn $test() { super::$test("wasmi"); })* }
+    };
+}
+
+mod answers;
+mod bodies;
 mod client;
+mod failures;
 mod faults;
 mod heads;
 mod lifecycle;
+mod loading;
+mod pausing;
+mod plugins;
 mod proxying;
+mod sink;
 mod upstream;
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use chassis_abi::{LogLevel, Services};
+use chassis_engine_api::Profile;
+use chassis_engine_api::compile::CompilePolicy;
 use chassis_gateway::config::Config;
-use chassis_gateway::{Server, Settings};
+use chassis_gateway::plugins::{Plugins, PluginsError};
+use chassis_gateway::{ServeError, Server, Settings};
+use chassis_host::{HostServices, LogSink};
+
+use crate::sink::Sink;
 
 /// A gateway that is shut down when it is dropped.
 struct Gateway {
     server: Option<Server>,
     address: SocketAddr,
+    sink: Arc<Sink>,
 }
 
 impl Gateway {
@@ -34,8 +58,70 @@ impl Gateway {
         let text = format!("listen: [127.0.0.1:0]\nworkers: 1\nroutes: {routes}\n");
         let mut settings = Settings::new(Config::parse(&text, Path::new("test.yaml")).unwrap(), None);
         change(&mut settings);
-        let server = Server::start(settings).unwrap();
-        let address = server.addresses()[0];
-        Gateway { server: Some(server), address }
+        Self::start(settings, Arc::default()).unwrap()
     }
+
+    /// One worker, and plugins on this engine; files are relative to `plugins/` of the repository.
+    fn with_plugins(engine: &str, plugins: &str, routes: &str) -> Self {
+        let (settings, sink) = settings(engine, &config(plugins, routes)).unwrap();
+        Self::start(settings, sink).unwrap()
+    }
+
+    /// All requests pass this plugin, given as the rest of its entry (`file: ...`), on their way to a node.
+    fn through(engine: &str, plugin: &str, conf: &str, node: impl std::fmt::Display) -> Self {
+        Self::with_plugins(
+            engine,
+            &format!("[{{ name: tested, {plugin} }}]"),
+            &format!(
+                "[{{ uri: /*, plugins: {{ tested: {{ conf: {conf} }} }}, upstream: {{ nodes: {{ \"{node}\": 1 }}, timeout: {{ read: 300ms, send: 300ms }} }} }}]"
+            ),
+        )
+    }
+
+    fn start(settings: Settings, sink: Arc<Sink>) -> Result<Self, ServeError> {
+        let server = Server::start(settings)?;
+        let address = server.addresses()[0];
+        Ok(Gateway { server: Some(server), address, sink })
+    }
+}
+
+/// The guest that does what a request's header says; see its first lines.
+const SCRIPT: &str = "file: ../gateway/tests/guests/script.wat";
+
+/// A configuration's text.
+fn config(plugins: &str, routes: &str) -> String {
+    format!("listen: [127.0.0.1:0]\nworkers: 1\nwasm:\n  plugins: {plugins}\nroutes: {routes}\n")
+}
+
+/// `test.yaml:line:column: ` of where this is in a configuration's text, which is ASCII.
+fn place(text: &str, what: &str) -> String {
+    let at = text.find(what).unwrap();
+    let line = text[..at].matches('\n').count() + 1;
+    let column = at - text[..at].rfind('\n').map_or(0, |end| end + 1) + 1;
+    format!("test.yaml:{line}:{column}: ")
+}
+
+/// Loads the plugins of a configuration; each that names no engine gets this one.
+fn settings(engine: &str, text: &str) -> Result<(Settings, Arc<Sink>), PluginsError> {
+    settings_with(engine, text, |services| services)
+}
+
+/// The same, with other services in the place of the host's, or around them.
+fn settings_with(
+    engine: &str,
+    text: &str,
+    services: impl Fn(Box<dyn Services>) -> Box<dyn Services> + Send + Sync + 'static,
+) -> Result<(Settings, Arc<Sink>), PluginsError> {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/test.yaml"));
+    let config = Config::parse(text, file).unwrap();
+    let sink = Arc::new(Sink::default());
+    let services: Arc<dyn Fn() -> Box<dyn Services> + Send + Sync> = {
+        let sink: Arc<dyn LogSink> = sink.clone();
+        Arc::new(move || services(Box::new(HostServices::new(sink.clone(), LogLevel::Trace))))
+    };
+    let open = |name: Option<&str>| {
+        chassis_engines::open(name.unwrap_or(engine), Profile::Deadline).map_err(|error| error.into())
+    };
+    let plugins = Plugins::load(&config, "test.yaml", &open, &CompilePolicy::InProcess, services, sink.clone())?;
+    Ok((Settings::new(config, Some(plugins)), sink))
 }

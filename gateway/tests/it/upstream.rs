@@ -88,15 +88,20 @@ impl Connection {
         assert!(!(chunked && length.is_some()), "{request:?}");
         if let Some(length) = length {
             (&mut self.stream).take(length).read_to_end(&mut request.body).ok()?;
-        }
-        while chunked {
-            let size = u64::from_str_radix(&self.line()?, 16).unwrap();
-            if size == 0 {
-                request.trailers = self.fields()?;
-                break;
+            if (request.body.len() as u64) < length {
+                return None;
             }
-            (&mut self.stream).take(size).read_to_end(&mut request.body).ok()?;
-            assert_eq!(self.line()?, "");
+        }
+        if chunked {
+            loop {
+                let size = u64::from_str_radix(&self.line()?, 16).unwrap();
+                if size == 0 {
+                    break;
+                }
+                (&mut self.stream).take(size).read_to_end(&mut request.body).ok()?;
+                assert_eq!(self.line()?, "");
+            }
+            request.trailers = self.fields()?;
         }
         self.requests.lock().unwrap().push(request.clone());
         Some(request)
@@ -130,7 +135,7 @@ impl Connection {
         }
     }
 
-    fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.stream.read_line(&mut line) {
             Ok(1..) => line.strip_suffix("\r\n").map(str::to_owned),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 /// The outside of a module. Imports and exports are in alphabetical order.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inventory {
     /// The name of the marker export.
     pub(super) abi: String,

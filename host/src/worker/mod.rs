@@ -1,0 +1,250 @@
+//! A worker: the streams and VMs of one thread.
+
+mod answer;
+mod crash;
+mod events;
+mod prepared;
+mod stream;
+mod timers;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use chassis_abi::{
+    Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, Services, enter,
+};
+use chassis_engine_api::HostError;
+use rustc_hash::FxHashMap;
+
+pub use self::crash::Crash;
+pub(crate) use self::prepared::Availability;
+pub use self::stream::{DirectionProgress, Progress, StreamKey};
+
+use self::prepared::{Slot, VmSlot};
+use self::stream::Stream;
+use self::timers::Timer;
+use crate::flow::Flow;
+use crate::log::LogSink;
+use crate::plugin::Plugin;
+use crate::preparer::{Prepared, Preparer};
+use crate::vm::{self, StartError, Vm};
+
+/// A plugin of a worker, by the order in which it was added.
+pub type PluginId = usize;
+
+/// One plugin of a chain, with the configuration that it runs with there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The plugin.
+    pub plugin: PluginId,
+    /// Which of the configurations that the plugin was added with.
+    pub configuration: usize,
+}
+
+/// The streams, VMs and timers of one thread.
+///
+/// Events go in by the methods named after them; [`progress`](Worker::progress) then says what has passed the chain and
+/// may be taken. Nothing blocks except [`wait_prepared`](Worker::wait_prepared).
+///
+/// One guest can resume any number of streams at once. What that leaves to be done is done in turns: once a method has
+/// entered guests more than a few hundred times, the rest waits for the next event. See [`has_work`](Worker::has_work).
+pub struct Worker {
+    /// Here whenever no guest runs.
+    pub(crate) board: Option<Box<Board>>,
+    pub(crate) streams: FxHashMap<Key, Stream>,
+    slots: Vec<Slot>,
+    dirty: VecDeque<(Key, Direction)>,
+    timers: Vec<Timer>,
+    sink: Arc<dyn LogSink>,
+    preparer: Preparer,
+    reply: Sender<Prepared>,
+    prepared: Receiver<Prepared>,
+    /// The plugin that was entered last, whose effects are the ones on the board.
+    entered: PluginId,
+    /// How many times guests were entered.
+    entries: u64,
+    waker: Option<Waker>,
+    /// The time that timers go by.
+    clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+}
+
+/// How many times guests are entered in one turn, before I/O is to have its turn. A direction that has begun is moved as
+/// far as it goes, so it can be a few more.
+const ENTRIES_PER_TURN: u64 = 256;
+
+impl Worker {
+    /// A worker without plugins.
+    pub fn new(services: Box<dyn Services>, sink: Arc<dyn LogSink>, preparer: Preparer) -> Self {
+        let (reply, prepared) = channel();
+        Worker {
+            board: Some(Board::new(services)),
+            streams: FxHashMap::default(),
+            slots: Vec::new(),
+            dirty: VecDeque::new(),
+            timers: Vec::new(),
+            sink,
+            preparer,
+            reply,
+            prepared,
+            entered: 0,
+            entries: 0,
+            waker: None,
+            clock: Arc::new(Instant::now),
+        }
+    }
+
+    /// Adds a plugin and starts its VM on this thread, with a plugin context for each configuration.
+    ///
+    /// # Errors
+    /// [`StartError`] if the plugin does not start or refuses a configuration.
+    pub fn add_plugin(&mut self, plugin: Arc<Plugin>, configurations: Vec<Bytes>) -> Result<PluginId, StartError> {
+        let configurations: Arc<[Bytes]> = configurations.into();
+        let started = vm::start(&plugin, &configurations, &mut self.board)?;
+        let id = self.slots.len();
+        self.slots.push(Slot::new(plugin, configurations));
+        self.install(id, started);
+        self.replenish(id);
+        Ok(id)
+    }
+
+    /// The plugin of an id.
+    pub fn plugin(&self, id: PluginId) -> Option<&Arc<Plugin>> {
+        self.slots.get(id).map(|slot| &slot.plugin)
+    }
+
+    /// Watches callbacks and host calls from now on.
+    pub fn set_observer(&mut self, observer: Option<Box<dyn Observer>>) {
+        if let Some(board) = self.board.as_mut() {
+            board.observer = observer;
+        }
+    }
+
+    /// Wakes this when a VM was prepared or when work was left for the next turn;
+    /// [`receive_prepared`](Worker::receive_prepared) is due then.
+    pub fn set_waker(&mut self, waker: Option<Waker>) {
+        self.waker = waker;
+    }
+
+    /// Whether work was left for the next turn, which any event is and [`receive_prepared`](Worker::receive_prepared).
+    pub fn has_work(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Begins a stream with a request whose headers have come (pseudo-headers first); `attributes` are what properties
+    /// answer by their Envoy names. Nothing runs until [`request_headers`](Worker::request_headers).
+    pub fn open(
+        &mut self,
+        links: Arc<[Link]>,
+        request: HeaderList,
+        attributes: impl IntoIterator<Item = (&'static str, Bytes)>,
+    ) -> StreamKey {
+        // Between entries the board is always here; a stream without one would be over already.
+        let Some(board) = self.board.as_mut() else { return Key::NEVER };
+        let limits = links.iter().filter_map(|link| self.slots.get(link.plugin));
+        let body_limit = limits.map(|slot| slot.plugin.spec().limits.buffered_body).min().unwrap_or(usize::MAX);
+        let stream = Stream::new(links, &request);
+        let mut exchange = Exchange::new(request);
+        exchange.lanes.resize_with(stream.links.len(), Default::default);
+        exchange.attributes.extend(attributes);
+        exchange.body_limit = body_limit;
+        let key = board.exchanges.insert(exchange);
+        self.streams.insert(key, stream);
+        key
+    }
+}
+
+/// What the parts of a worker and the chain share.
+impl Worker {
+    pub(crate) fn exchange(&mut self, key: Key) -> Option<&mut Exchange> {
+        self.board.as_mut()?.exchanges.get_mut(key)
+    }
+
+    pub(crate) fn flow(&mut self, key: Key, direction: Direction) -> Option<&mut Flow> {
+        self.streams.get_mut(&key).map(|stream| stream.flow(direction))
+    }
+
+    pub(crate) fn vm(&mut self, plugin: PluginId) -> Option<&mut Vm> {
+        match &mut self.slots.get_mut(plugin)?.vm {
+            VmSlot::Ready(vm) => Some(vm),
+            VmSlot::Preparing | VmSlot::Failed(..) => None,
+        }
+    }
+
+    pub(crate) fn link(&self, key: Key, lane: usize) -> Option<Link> {
+        self.streams.get(&key)?.links.get(lane).copied()
+    }
+
+    pub(crate) fn lane_exports(&self, key: Key, lane: usize, callback: Callback) -> bool {
+        let plugin = self.link(key, lane).and_then(|link| self.plugin(link.plugin));
+        plugin.is_some_and(|plugin| plugin.exports(callback))
+    }
+
+    /// Whether a direction may go on: not after a reset, and the request not once it is answered or cut off.
+    pub(crate) fn may_advance(&mut self, key: Key, direction: Direction) -> bool {
+        let Some(exchange) = self.exchange(key) else { return false };
+        let over = exchange.answered && direction == Direction::Request;
+        !over && self.streams.get_mut(&key).is_some_and(|stream| !stream.reset && !stream.flow(direction).cut)
+    }
+
+    /// Enters a guest. The outer `None` says that it was stopped, and that this was dealt with; the inner one that there
+    /// is nothing to call.
+    pub(crate) fn enter(
+        &mut self,
+        plugin: PluginId,
+        callback: Callback,
+        context: ContextId,
+        args: &[u32],
+    ) -> Option<Option<u32>> {
+        let slot = self.slots.get_mut(plugin)?;
+        let VmSlot::Ready(vm) = &mut slot.vm else { return None };
+        let budget = slot.plugin.spec().limits.budget();
+        self.entered = plugin;
+        self.entries += 1;
+        let entry = || enter(&mut *vm.instance, &mut self.board, callback, context, args, budget);
+        match catch_unwind(AssertUnwindSafe(entry)) {
+            Ok(Ok(result)) => Some(result),
+            Ok(Err(EntryError::Stopped { callback, stop })) => {
+                self.crashed(plugin, callback, &stop);
+                None
+            }
+            Ok(Err(_)) => None,
+            // The host's own fault; the VM that it left half way must not be entered again.
+            Err(_) => {
+                self.crashed(plugin, callback, &HostError::new("the host failed while it ran the plugin").into());
+                None
+            }
+        }
+    }
+
+    /// Has a direction of a stream advanced in this turn or the next.
+    pub(crate) fn mark(&mut self, key: Key, direction: Direction) {
+        self.dirty.push_back((key, direction));
+    }
+
+    /// Advances streams that something was left to be done for, first come, first served.
+    pub(crate) fn run(&mut self) {
+        let end = self.entries + ENTRIES_PER_TURN;
+        while self.entries < end {
+            let Some((key, direction)) = self.dirty.pop_front() else { return };
+            self.advance(key, direction);
+            if let Some(waker) = self.streams.get_mut(&key).and_then(Stream::take_waker) {
+                waker.wake();
+            }
+        }
+        if let Some(waker) = self.waker.as_ref().filter(|_| !self.dirty.is_empty()) {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("streams", &self.streams.len()).field("plugins", &self.slots.len()).finish()
+    }
+}

@@ -1,0 +1,195 @@
+//! A stream of a worker: how far it has got, taking what has passed, and its end.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::Bytes;
+use chassis_abi::{Callback, Direction, HeaderList, Key};
+
+use super::{Crash, Link, Worker};
+use crate::flow::Flow;
+
+/// A stream of a worker; never valid again after [`Worker::close`].
+pub type StreamKey = Key;
+
+/// What the chain has let pass of a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The request, on its way to the upstream. Once `answered`, it goes no further.
+    pub request: DirectionProgress,
+    /// The response, on its way to the client.
+    pub response: DirectionProgress,
+    /// Whether the response is not the upstream's but a local one.
+    pub answered: bool,
+    /// Whether the stream is to be reset: the client gets no (further) answer.
+    pub reset: bool,
+    /// Whether it waits for a VM to be started.
+    pub waits_for_vm: bool,
+}
+
+/// What the chain has let pass of one direction. Nothing of it passes before its headers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DirectionProgress {
+    /// Whether the headers may be taken.
+    pub headers: bool,
+    /// How many bytes of body may be taken.
+    pub body: usize,
+    /// Whether nothing of the body comes after those.
+    pub ended: bool,
+    /// Whether trailers may be taken, after the body.
+    pub trailers: bool,
+    /// Whether a plugin holds something back.
+    pub paused: bool,
+    /// How many bytes of body are inside the chain, or wait behind headers that are.
+    pub held: usize,
+    /// Whether nothing more of it passes, though it has not ended: of a request whose plugin failed or held too much
+    /// once the response had passed.
+    pub cut: bool,
+}
+
+/// What a worker has of a stream besides its exchange.
+pub(crate) struct Stream {
+    pub(crate) links: Arc<[Link]>,
+    pub(super) request: Flow,
+    pub(super) response: Flow,
+    pub(super) reset: bool,
+    pub(super) waits_for_vm: bool,
+    pub(super) crash: Option<Crash>,
+    /// Whether the client speaks gRPC, and so reads a local response from trailers.
+    pub(super) is_grpc: bool,
+    waker: Option<Waker>,
+}
+
+impl Stream {
+    pub(super) fn new(links: Arc<[Link]>, request: &HeaderList) -> Self {
+        let stages = links.len();
+        Stream {
+            links,
+            request: Flow::new(stages),
+            response: Flow::new(stages),
+            reset: false,
+            waits_for_vm: false,
+            crash: None,
+            is_grpc: super::answer::is_grpc(request),
+            waker: None,
+        }
+    }
+
+    pub(crate) fn flow(&mut self, direction: Direction) -> &mut Flow {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+
+    pub(super) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
+}
+
+impl Worker {
+    /// What has passed the chain; `None` for a stream that was closed.
+    pub fn progress(&mut self, key: StreamKey) -> Option<Progress> {
+        let answered = self.exchange(key)?.answered;
+        let (request, response) = (self.held(key, Direction::Request), self.held(key, Direction::Response));
+        let stream = self.streams.get(&key)?;
+        Some(Progress {
+            request: DirectionProgress {
+                paused: stream.request.is_paused() && !answered,
+                ..direction_progress(&stream.request, request)
+            },
+            response: direction_progress(&stream.response, response),
+            answered,
+            reset: stream.reset,
+            waits_for_vm: stream.waits_for_vm,
+        })
+    }
+
+    /// Takes headers that have passed; they cannot be changed any more after that.
+    pub fn take_headers(&mut self, key: StreamKey, direction: Direction) -> HeaderList {
+        let Some(exchange) = self.exchange(key) else { return HeaderList::default() };
+        exchange.response_started |= direction == Direction::Response;
+        let half = exchange.half(direction);
+        half.headers_sent = true;
+        half.headers.clone()
+    }
+
+    /// Takes the next piece of body that has passed.
+    pub fn take_body(&mut self, key: StreamKey, direction: Direction) -> Option<Bytes> {
+        let flow = self.flow(key, direction)?;
+        if flow.released { flow.out.pop() } else { None }
+    }
+
+    /// Takes trailers that have passed.
+    pub fn take_trailers(&mut self, key: StreamKey, direction: Direction) -> HeaderList {
+        let Some(exchange) = self.exchange(key) else { return HeaderList::default() };
+        let half = exchange.half(direction);
+        half.trailers_sent = true;
+        half.trailers.clone()
+    }
+
+    /// How a plugin ended that this stream failed of.
+    pub fn crash(&self, key: StreamKey) -> Option<&Crash> {
+        self.streams.get(&key)?.crash.as_ref()
+    }
+
+    /// Wakes this once when the stream got further.
+    pub fn set_stream_waker(&mut self, key: StreamKey, waker: &Waker) {
+        if let Some(stream) = self.streams.get_mut(&key) {
+            stream.waker = Some(waker.clone());
+        }
+    }
+
+    /// Ends a stream: its contexts get done, log and delete, in the order of the chain. The key is invalid afterwards.
+    pub fn close(&mut self, key: StreamKey) {
+        let Some(stream) = self.streams.get(&key) else { return };
+        let links = stream.links.clone();
+        for (lane, link) in links.iter().enumerate() {
+            self.end_context(key, lane, *link);
+        }
+        self.streams.remove(&key);
+        if let Some(board) = self.board.as_mut() {
+            board.exchanges.remove(key);
+        }
+        self.run();
+    }
+
+    /// Bytes of body that the chain holds in one direction.
+    pub(super) fn held(&mut self, key: Key, direction: Direction) -> usize {
+        let lanes: usize = match self.exchange(key) {
+            Some(exchange) => exchange.lanes.iter_mut().map(|lane| lane.half(direction).body.len()).sum(),
+            None => 0,
+        };
+        let behind_headers = self.flow(key, direction).filter(|flow| !flow.released).map_or(0, |flow| flow.out.len());
+        lanes + behind_headers
+    }
+
+    fn end_context(&mut self, key: Key, lane: usize, link: Link) {
+        for callback in [Callback::Done, Callback::Log, Callback::Delete] {
+            // After a crash there is another VM, which does not know this context.
+            let Some(context) = self.context(key, lane) else { return };
+            self.enter(link.plugin, callback, context, &[]);
+            self.apply_effects();
+        }
+        let Some(context) = self.context(key, lane) else { return };
+        if let Some(vm) = self.vm(link.plugin) {
+            vm.instance.state().contexts.remove(context);
+        }
+    }
+
+    fn context(&mut self, key: Key, lane: usize) -> Option<u32> {
+        self.exchange(key)?.lanes.get(lane)?.context
+    }
+}
+
+fn direction_progress(flow: &Flow, held: usize) -> DirectionProgress {
+    DirectionProgress {
+        headers: flow.released,
+        body: if flow.released { flow.out.len() } else { 0 },
+        ended: flow.is_done(),
+        trailers: flow.released && flow.trailers,
+        paused: flow.is_paused(),
+        held,
+        cut: flow.cut,
+    }
+}
