@@ -182,5 +182,5 @@ fn shells_that_are_here_read_their_completions() {
     let words = "source \"$1\"; COMP_WORDS=(chassis serve --engine wasm); COMP_CWORD=3; \
                  _chassis chassis wasm --engine; echo \"${COMPREPLY[@]}\"";
     let ended = Command::new("bash").args(["-c", words, "bash"]).arg(dir.path().join("bash")).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "wasmtime wasmi", "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "wasmtime wasmedge wasmi", "{ended:?}");
 }

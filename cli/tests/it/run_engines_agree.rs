@@ -291,5 +291,5 @@ fn a_doctored_report_is_found_out() {
         assert!(doctored(pointer, value).is_err(), "{pointer}");
     }
     assert_eq!(doctored("callbacks/5/duration_ns", json!(1)), Ok(()));
-    assert_eq!(agree(&report, 2), Err("1 runs on wasmtime and 1 on wasmi, not 2".to_owned()));
+    assert!(agree(&report, 2).is_err_and(|words| words.starts_with("1 runs on ") && words.ends_with(", not 2")));
 }
