@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `wasmtime` (default) | Wasmtime: compiles to machine code, the default engine |
 //! | `wasmi` (default) | wasmi: an interpreter that runs anywhere |
+//! | `wasmedge` | WasmEdge: its interpreter; links with libwasmedge 0.17 |
 //! | `wasmi-portable-dispatch` | wasmi in builds in which its instructions do not become tail calls, such as unoptimised ones: slower, but always safe |
 //!
 //! A feature only makes an engine available. [`default_engine`] is the first one that was compiled in; which one runs

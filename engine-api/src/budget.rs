@@ -91,11 +91,20 @@ impl Meter {
     #[inline]
     pub fn check(&mut self) -> Verdict {
         let now = clock::now();
-        if now < self.next_check { Verdict::Continue } else { self.check_at(now, cpu_time()) }
+        if now < self.next_check { Verdict::Continue } else { self.check_at(now, cpu_time(), 0) }
+    }
+
+    /// The check on behalf of another thread, the one that runs the guest. `cpu_time` says how much CPU time that thread
+    /// has had, where the system can tell; it is asked only when a tick went by that matters. Unlike one that looks
+    /// itself, that thread may not have run at all of late, so it gets a tick more, and no call is over of which it has
+    /// not run a tick.
+    pub fn check_for(&mut self, cpu_time: impl FnOnce() -> Option<Duration>) -> Verdict {
+        let now = clock::now();
+        if now < self.next_check { Verdict::Continue } else { self.check_at(now, cpu_time(), 1) }
     }
 
     #[cold]
-    fn check_at(&mut self, now: u64, cpu: Option<Duration>) -> Verdict {
+    fn check_at(&mut self, now: u64, cpu: Option<Duration>, grace: u64) -> Verdict {
         let elapsed = now.saturating_sub(self.start);
         let Some(cpu) = cpu else {
             self.next_check = self.start.saturating_add(self.limit);
@@ -109,8 +118,9 @@ impl Meter {
         if elapsed < self.limit {
             return Verdict::Continue;
         }
-        let used = 1 + ticks_in(cpu.saturating_sub(first));
-        if used >= self.limit || elapsed >= self.limit.saturating_mul(STARVED) {
+        let ran = ticks_in(cpu.saturating_sub(first));
+        let used = ran + 1 - grace;
+        if used >= self.limit || (elapsed >= self.limit.saturating_mul(STARVED) && ran >= grace) {
             return Verdict::Expired;
         }
         self.next_check = now + (self.limit - used);
@@ -148,40 +158,64 @@ mod tests {
     #[test]
     fn a_busy_guest_expires_at_its_deadline() {
         let mut meter = meter(50);
-        assert_eq!(meter.check_at(101, ms(7)), Verdict::Continue);
+        assert_eq!(meter.check_at(101, ms(7), 0), Verdict::Continue);
         assert_eq!(meter.next_check, 150);
-        assert_eq!(meter.check_at(149, ms(55)), Verdict::Continue);
-        assert_eq!(meter.check_at(150, ms(56)), Verdict::Expired);
+        assert_eq!(meter.check_at(149, ms(55), 0), Verdict::Continue);
+        assert_eq!(meter.check_at(150, ms(56), 0), Verdict::Expired);
     }
 
     #[test]
     fn a_starved_guest_is_extended_by_what_it_lacks() {
         let mut meter = meter(50);
-        assert_eq!(meter.check_at(101, ms(0)), Verdict::Continue);
-        assert_eq!(meter.check_at(150, ms(9)), Verdict::Continue);
+        assert_eq!(meter.check_at(101, ms(0), 0), Verdict::Continue);
+        assert_eq!(meter.check_at(150, ms(9), 0), Verdict::Continue);
         assert_eq!(meter.next_check, 190);
-        assert_eq!(meter.check_at(190, ms(49)), Verdict::Expired);
+        assert_eq!(meter.check_at(190, ms(49), 0), Verdict::Expired);
     }
 
     #[test]
     fn a_guest_that_never_gets_the_cpu_ends_at_four_deadlines() {
         let mut meter = meter(50);
-        assert_eq!(meter.check_at(120, ms(0)), Verdict::Continue);
-        assert_eq!(meter.check_at(299, ms(1)), Verdict::Continue);
-        assert_eq!(meter.check_at(300, ms(1)), Verdict::Expired);
+        assert_eq!(meter.check_at(120, ms(0), 0), Verdict::Continue);
+        assert_eq!(meter.check_at(299, ms(1), 0), Verdict::Continue);
+        assert_eq!(meter.check_at(300, ms(1), 0), Verdict::Expired);
     }
 
     #[test]
     fn a_clock_that_slept_does_not_kill_at_the_first_look() {
         let mut meter = meter(50);
-        assert_eq!(meter.check_at(5_000, ms(3)), Verdict::Continue);
+        assert_eq!(meter.check_at(5_000, ms(3), 0), Verdict::Continue);
+    }
+
+    #[test]
+    fn a_thread_that_did_not_run_is_not_over_when_another_looks() {
+        let mut meter = meter(1);
+        assert_eq!(meter.check_at(101, ms(7), 1), Verdict::Continue);
+        for now in [102, 104, 150, 1_000] {
+            assert_eq!(meter.check_at(now, ms(7), 1), Verdict::Continue);
+        }
+        assert_eq!(meter.check_at(1_001, ms(8), 1), Verdict::Expired);
+    }
+
+    #[test]
+    fn another_threads_cpu_time_is_asked_for_only_when_it_matters() {
+        let mut meter = meter(50);
+        meter.next_check = u64::MAX;
+        assert_eq!(meter.check_for(|| panic!("asked")), Verdict::Continue);
+        meter = Meter { start: clock::now(), limit: 1, next_check: 0, first: None };
+        let mut asked = false;
+        let verdict = meter.check_for(|| {
+            asked = true;
+            ms(3)
+        });
+        assert!(asked && verdict == Verdict::Continue);
     }
 
     #[test]
     fn without_cpu_time_the_wall_decides() {
         let mut meter = meter(50);
-        assert_eq!(meter.check_at(149, None), Verdict::Continue);
-        assert_eq!(meter.check_at(150, None), Verdict::Expired);
+        assert_eq!(meter.check_at(149, None, 0), Verdict::Continue);
+        assert_eq!(meter.check_at(150, None, 0), Verdict::Expired);
     }
 
     #[test]

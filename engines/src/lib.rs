@@ -16,8 +16,9 @@ use thiserror::Error;
 pub type ProxyWasmEngine = Arc<dyn AnyEngine<VmState>>;
 
 /// Every engine that Chassis has a backend for, in the order in which the default is chosen.
-pub const ENGINES: [EngineEntry; 2] = [
+pub const ENGINES: [EngineEntry; 3] = [
     EngineEntry { name: "wasmtime", available: cfg!(feature = "wasmtime"), open: open_wasmtime },
+    EngineEntry { name: "wasmedge", available: cfg!(feature = "wasmedge"), open: open_wasmedge },
     EngineEntry { name: "wasmi", available: cfg!(feature = "wasmi"), open: open_wasmi },
 ];
 
@@ -100,6 +101,18 @@ cfg_if::cfg_if! {
 }
 
 cfg_if::cfg_if! {
+    if #[cfg(feature = "wasmedge")] {
+        fn open_wasmedge(profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
+            Some(chassis_backend_wasmedge::WasmedgeEngine::new(profile).map(proxy_wasm))
+        }
+    } else {
+        fn open_wasmedge(_profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
+            None
+        }
+    }
+}
+
+cfg_if::cfg_if! {
     if #[cfg(feature = "wasmi")] {
         fn open_wasmi(profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
             Some(chassis_backend_wasmi::WasmiEngine::new(profile).map(proxy_wasm))
@@ -112,7 +125,7 @@ cfg_if::cfg_if! {
 }
 
 /// Joins an engine with the Proxy-Wasm functions and callbacks.
-#[cfg(any(feature = "wasmtime", feature = "wasmi"))]
+#[cfg(any(feature = "wasmtime", feature = "wasmedge", feature = "wasmi"))]
 fn proxy_wasm<E: chassis_engine_api::Engine>(engine: E) -> ProxyWasmEngine {
     chassis_engine_api::erase::<E, chassis_abi::ProxyWasm, VmState>(engine, chassis_abi::EXPORTS)
 }
@@ -132,7 +145,7 @@ mod tests {
     #[test]
     fn a_missing_engine_names_what_would_help() {
         let error = open("v8", Profile::Deadline).err().unwrap().to_string();
-        assert_eq!(error, "there is no engine `v8`; known are wasmtime, wasmi");
+        assert_eq!(error, "there is no engine `v8`; known are wasmtime, wasmedge, wasmi");
         let error = OpenError::NotCompiledIn { name: "wasmi" }.to_string();
         assert!(error.contains("--features wasmi"));
     }

@@ -6,6 +6,7 @@
 mod ci;
 mod plugins;
 mod test;
+mod wasmedge;
 
 use anyhow::{Result, bail};
 
@@ -14,7 +15,10 @@ const USAGE: &str = "usage: cargo xtask TASK
   test [ARGUMENTS]    run every test that can run here; arguments go to `cargo test`
   ci                  format, tests, lints, documentation, feature subsets
   plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
-  plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there";
+  plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there
+  wasmedge            provide libwasmedge: the system's own, or Debian's packages unpacked below `target`
+  with-wasmedge -- COMMAND [ARGUMENTS]
+                      run a command, cargo for one, with what a build with the engine WasmEdge needs";
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -24,6 +28,8 @@ fn main() -> Result<()> {
         ["ci"] => ci::run(),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
         ["plugins", ref languages @ ..] => plugins::rebuild(languages),
+        ["wasmedge"] => wasmedge::run(),
+        ["with-wasmedge", "--", ref command @ ..] => wasmedge::with(command),
         ["--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::plugins;
+use crate::wasmedge::{self, Library};
 
 /// The engines of the project, with the reason why one is not run where that is so.
 const ENGINES: [(&str, Option<&str>); 5] = [
@@ -14,13 +15,37 @@ const ENGINES: [(&str, Option<&str>); 5] = [
     ("wasmi", None),
     ("native", None),
     ("wasmer", Some("it has no backend in this version")),
-    ("wasmedge", Some("it has no backend in this version")),
+    (WASMEDGE, None),
+];
+const WASMEDGE: &str = "wasmedge";
+
+/// What is tested where libwasmedge is there: all packages with tests of the product, with that engine too.
+const WITH_WASMEDGE: [&str; 7] = [
+    "--workspace",
+    "--exclude",
+    "xtask",
+    "--exclude",
+    "chassis-benches",
+    "--features",
+    "chassis-engines/wasmedge,chassis/wasmedge,chassis-cli/wasmedge",
 ];
 
-/// Runs the tests; more arguments go to `cargo test`.
+/// Runs the tests; more arguments go to `cargo test`. Arguments that choose packages choose what is tested; else
+/// WasmEdge is tested too, if its library can be had.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let mut report = Report::default();
-    let ok = cargo_test(arguments, &mut report)?;
+    let chosen = arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--no-fail-fast"]);
+    match Library::provide() {
+        _ if chosen => {}
+        Ok(library) => {
+            command.args(WITH_WASMEDGE).envs(library.environment()?);
+        }
+        Err(error) if wasmedge::is_required() => return Err(error),
+        Err(error) => report.lacks_wasmedge = Some(format!("{error:#}")),
+    }
+    let ok = cargo_test(command.args(arguments), &mut report)?;
     eprintln!();
     let guests = plugins::check_committed()?;
     println!("{guests} guests: sources, modules and manifest belong together");
@@ -37,6 +62,8 @@ struct Report {
     other: Tally,
     /// Reasons, and the tests that were ignored for them.
     ignored: BTreeMap<String, Vec<String>>,
+    /// Why WasmEdge is not tested, if its library cannot be had.
+    lacks_wasmedge: Option<String>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -46,12 +73,10 @@ struct Tally {
     ignored: u32,
 }
 
-fn cargo_test(arguments: &[&str], report: &mut Report) -> Result<bool> {
+fn cargo_test(command: &mut Command, report: &mut Report) -> Result<bool> {
     // From any folder of the repository: all of its tests, not those of the package that lies there.
-    let mut child = Command::new(env!("CARGO"))
+    let mut child = command
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-        .args(["test", "--no-fail-fast"])
-        .args(arguments)
         .stdout(Stdio::piped())
         .spawn()
         .context("cargo could not be started")?;
@@ -143,7 +168,8 @@ impl Report {
             let tally = self.engines.get(engine).copied().unwrap_or_default();
             let Tally { passed, failed, ignored } = tally;
             let none = if passed + failed + ignored == 0 { "no test names it" } else { "" };
-            println!("{engine:<12} {passed:>7} {failed:>7} {ignored:>8}  {}", reason.unwrap_or(none));
+            let lacks = self.lacks_wasmedge.as_deref().filter(|_| engine == WASMEDGE);
+            println!("{engine:<12} {passed:>7} {failed:>7} {ignored:>8}  {}", reason.or(lacks).unwrap_or(none));
         }
         let Tally { passed, failed, ignored } = self.other;
         println!("{:<12} {passed:>7} {failed:>7} {ignored:>8}", "no engine");

@@ -54,7 +54,7 @@ fn a_plugin_that_fails_is_3_and_engines_that_agree_are_0() {
 }
 
 #[test]
-#[cfg_attr(all(feature = "wasmtime", feature = "wasmi"), ignore = "every engine was compiled in")]
+#[cfg_attr(all(feature = "wasmtime", feature = "wasmedge", feature = "wasmi"), ignore = "every engine was compiled in")]
 fn an_engine_that_was_not_compiled_in_is_5() {
     let available = available_engines();
     let dir = tempfile::tempdir().unwrap();
@@ -69,7 +69,9 @@ fn an_engine_that_was_not_compiled_in_is_5() {
     let (hello, file) = (hello.to_str().unwrap(), file.to_str().unwrap());
     let listed = output(["engines"]);
     assert_eq!(listed.code, 0);
-    for missing in ["wasmtime", "wasmi"].into_iter().filter(|name| !available.iter().any(|known| known == name)) {
+    for missing in
+        ["wasmtime", "wasmedge", "wasmi"].into_iter().filter(|name| !available.iter().any(|known| known == name))
+    {
         let says = format!("engine `{missing}` was not compiled in; build with `--features {missing}`");
         assert!(listed.stdout.contains(&says), "{}", listed.stdout);
         for command in [&["run", hello][..], &["inspect", hello], &["serve", file]] {
@@ -180,5 +182,5 @@ fn shells_that_are_here_read_their_completions() {
     let words = "source \"$1\"; COMP_WORDS=(chassis serve --engine wasm); COMP_CWORD=3; \
                  _chassis chassis wasm --engine; echo \"${COMPREPLY[@]}\"";
     let ended = Command::new("bash").args(["-c", words, "bash"]).arg(dir.path().join("bash")).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "wasmtime wasmi", "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stdout).trim(), "wasmtime wasmedge wasmi", "{ended:?}");
 }

@@ -10,7 +10,7 @@ fn engines_are_listed_with_what_they_can_do() {
     assert_eq!(report["schema"], "chassis/engines/v1");
     let engines = report["engines"].as_array().unwrap();
     let names: Vec<&str> = engines.iter().map(|engine| engine["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["wasmtime", "wasmi"]);
+    assert_eq!(names, ["wasmtime", "wasmedge", "wasmi"]);
     assert!(engines.iter().filter(|engine| engine["default"] == true).count() <= 1);
     for engine in engines {
         let available = engine["available"].as_bool().unwrap();

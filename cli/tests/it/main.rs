@@ -6,7 +6,11 @@ mod hostile;
 mod json;
 mod process;
 mod run;
-#[cfg(all(feature = "wasmtime", feature = "wasmi"))]
+#[cfg(any(
+    all(feature = "wasmtime", feature = "wasmedge"),
+    all(feature = "wasmtime", feature = "wasmi"),
+    all(feature = "wasmedge", feature = "wasmi")
+))]
 mod run_engines_agree;
 mod run_hostile;
 mod run_prime;

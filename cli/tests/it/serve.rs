@@ -308,7 +308,7 @@ fn an_engine_that_nobody_knows_is_a_mistake_of_the_command_line_or_of_the_file()
     let (_dir, file) = prime_auth();
     let ended = output(["serve", &file, "--engine", "v9"]);
     assert_eq!(ended.code, 2, "{}", ended.stderr);
-    assert!(ended.stderr.contains("`v9`") && ended.stderr.contains("wasmtime, wasmi"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`v9`") && ended.stderr.contains("wasmtime, wasmedge, wasmi"), "{}", ended.stderr);
     let text = fs::read_to_string(&file).unwrap().replace("name: auth,", "name: auth, engine: v9,");
     fs::write(&file, text).unwrap();
     let ended = output(["serve", &file]);
