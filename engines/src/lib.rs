@@ -16,8 +16,11 @@ use thiserror::Error;
 pub type ProxyWasmEngine = Arc<dyn AnyEngine<VmState>>;
 
 /// Every engine that Chassis has a backend for, in the order in which the default is chosen.
-pub const ENGINES: [EngineEntry; 2] =
-    [EngineEntry { name: "wasmtime", open: open_wasmtime }, EngineEntry { name: "wasmi", open: open_wasmi }];
+pub const ENGINES: [EngineEntry; 3] = [
+    EngineEntry { name: "wasmtime", open: open_wasmtime },
+    EngineEntry { name: "wasmer", open: open_wasmer },
+    EngineEntry { name: "wasmi", open: open_wasmi },
+];
 
 /// A backend, compiled in or not.
 #[derive(Debug, Clone, Copy)]
@@ -85,8 +88,11 @@ pub enum OpenError {
 }
 
 fn available(name: &str) -> bool {
-    const COMPILED_IN: [(&str, bool); 2] =
-        [("wasmtime", cfg!(feature = "wasmtime")), ("wasmi", cfg!(feature = "wasmi"))];
+    const COMPILED_IN: [(&str, bool); 3] = [
+        ("wasmtime", cfg!(feature = "wasmtime")),
+        ("wasmer", cfg!(feature = "wasmer")),
+        ("wasmi", cfg!(feature = "wasmi")),
+    ];
     COMPILED_IN.contains(&(name, true))
 }
 
@@ -97,6 +103,18 @@ cfg_if::cfg_if! {
         }
     } else {
         fn open_wasmtime(_profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
+            None
+        }
+    }
+}
+
+cfg_if::cfg_if! {
+    if #[cfg(feature = "wasmer")] {
+        fn open_wasmer(profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
+            Some(chassis_backend_wasmer::WasmerEngine::new(profile).map(proxy_wasm))
+        }
+    } else {
+        fn open_wasmer(_profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
             None
         }
     }
@@ -115,7 +133,7 @@ cfg_if::cfg_if! {
 }
 
 /// Joins an engine with the Proxy-Wasm functions and callbacks.
-#[cfg(any(feature = "wasmtime", feature = "wasmi"))]
+#[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmi"))]
 fn proxy_wasm<E: chassis_engine_api::Engine>(engine: E) -> ProxyWasmEngine {
     chassis_engine_api::erase::<E, chassis_abi::ProxyWasm, VmState>(engine, chassis_abi::EXPORTS)
 }
@@ -135,7 +153,7 @@ mod tests {
     #[test]
     fn a_missing_engine_names_what_would_help() {
         let error = open("v8", Profile::Deadline).err().unwrap().to_string();
-        assert_eq!(error, "there is no engine `v8`; known are wasmtime, wasmi");
+        assert_eq!(error, "there is no engine `v8`; known are wasmtime, wasmer, wasmi");
         let error = OpenError::NotCompiledIn { name: "wasmi" }.to_string();
         assert!(error.contains("--features wasmi"));
     }
