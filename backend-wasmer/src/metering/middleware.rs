@@ -49,11 +49,8 @@ struct Inserting {
 
 impl<'a> FunctionMiddleware<'a> for Inserting {
     fn feed(&mut self, operator: Operator<'a>, state: &mut MiddlewareReaderState<'a>) -> Result<(), MiddlewareError> {
-        if let Some(charge) = self.charges.get(self.next)
-            && charge.before == self.passed
-        {
-            self.next += 1;
-            state.extend(self.take([Operator::I64Const { value: i64::from(charge.units) }]));
+        if self.passed == 0 {
+            self.charge(state);
         }
         self.passed += 1;
         if let Some(shift) = bulk(&operator) {
@@ -68,11 +65,23 @@ impl<'a> FunctionMiddleware<'a> for Inserting {
             state.push_operator(Operator::GlobalGet { global_index: number });
         }
         state.push_operator(operator);
+        // Right behind this operator, not before the next one: the compiler takes what is fed together for one place in
+        // the module, and the next operator is to have its own.
+        self.charge(state);
         Ok(())
     }
 }
 
 impl Inserting {
+    /// Takes what is due before the next operator.
+    fn charge(&mut self, state: &mut MiddlewareReaderState<'_>) {
+        let due = self.charges.get(self.next).filter(|charge| charge.before == self.passed);
+        if let Some(charge) = due {
+            self.next += 1;
+            state.extend(self.take([Operator::I64Const { value: i64::from(charge.units) }]));
+        }
+    }
+
     /// Takes as many units from the counter as `units` leave on the stack, and calls the host if it is below zero then.
     fn take<'a, const N: usize>(&self, units: [Operator<'a>; N]) -> impl Iterator<Item = Operator<'a>> + use<'a, N> {
         let Indices { refill, counter, .. } = self.indices;

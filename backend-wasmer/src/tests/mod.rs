@@ -16,7 +16,7 @@ use crate::{Compiler, WasmerEngine, WasmerInstance, WasmerLinked};
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) noted: Vec<u64>,
-    pub(crate) witness: Option<std::sync::Arc<()>>,
+    pub(crate) _witness: Option<std::sync::Arc<()>>,
 }
 
 struct Note;

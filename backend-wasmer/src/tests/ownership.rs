@@ -9,7 +9,7 @@ use super::*;
 
 fn witnessed() -> (State, Arc<()>) {
     let witness = Arc::new(());
-    (State { witness: Some(witness.clone()), ..State::default() }, witness)
+    (State { _witness: Some(witness.clone()), ..State::default() }, witness)
 }
 
 #[test]
