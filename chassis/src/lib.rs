@@ -6,6 +6,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `wasmtime` (default) | Wasmtime: compiles to machine code, the default engine |
+//! | `wasmer` | Wasmer: compiles to machine code, another one to compare with |
 //! | `wasmi` (default) | wasmi: an interpreter that runs anywhere |
 //! | `wasmi-portable-dispatch` | wasmi in builds in which its instructions do not become tail calls, such as unoptimised ones: slower, but always safe |
 //!
