@@ -163,10 +163,11 @@ impl<S> Shared<S> {
             return (&mut [], self.state());
         };
         let view = memory.view(store);
-        let (start, length) = (view.data_ptr(), view.data_size() as usize);
         // SAFETY: Wasmer keeps so many bytes there until the memory grows or its store goes, for both of which the
         // store must be had. Nobody else has a reference to them, as that takes the store as well.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(start, length) };
+        let bytes = unsafe { view.data_unchecked_mut() };
+        // SAFETY: as before; the view was only needed to find them.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr(), bytes.len()) };
         (bytes, self.state())
     }
 }
