@@ -6,8 +6,9 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `wasmtime` (default) | Wasmtime: compiles to machine code, the default engine |
-//! | `wasmi` (default) | wasmi: an interpreter that runs anywhere |
+//! | `wasmer` | Wasmer: compiles to machine code, another one to compare with |
 //! | `wasmedge` | WasmEdge: its interpreter; links with libwasmedge 0.17 |
+//! | `wasmi` (default) | wasmi: an interpreter that runs anywhere |
 //! | `wasmi-portable-dispatch` | wasmi in builds in which its instructions do not become tail calls, such as unoptimised ones: slower, but always safe |
 //!
 //! A feature only makes an engine available. [`default_engine`] is the first one that was compiled in; which one runs

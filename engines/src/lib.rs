@@ -16,8 +16,9 @@ use thiserror::Error;
 pub type ProxyWasmEngine = Arc<dyn AnyEngine<VmState>>;
 
 /// Every engine that Chassis has a backend for, in the order in which the default is chosen.
-pub const ENGINES: [EngineEntry; 3] = [
+pub const ENGINES: [EngineEntry; 4] = [
     EngineEntry { name: "wasmtime", available: cfg!(feature = "wasmtime"), open: open_wasmtime },
+    EngineEntry { name: "wasmer", available: cfg!(feature = "wasmer"), open: open_wasmer },
     EngineEntry { name: "wasmedge", available: cfg!(feature = "wasmedge"), open: open_wasmedge },
     EngineEntry { name: "wasmi", available: cfg!(feature = "wasmi"), open: open_wasmi },
 ];
@@ -101,6 +102,18 @@ cfg_if::cfg_if! {
 }
 
 cfg_if::cfg_if! {
+    if #[cfg(feature = "wasmer")] {
+        fn open_wasmer(profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
+            Some(chassis_backend_wasmer::WasmerEngine::new(profile).map(proxy_wasm))
+        }
+    } else {
+        fn open_wasmer(_profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
+            None
+        }
+    }
+}
+
+cfg_if::cfg_if! {
     if #[cfg(feature = "wasmedge")] {
         fn open_wasmedge(profile: Profile) -> Option<Result<ProxyWasmEngine, EngineError>> {
             Some(chassis_backend_wasmedge::WasmedgeEngine::new(profile).map(proxy_wasm))
@@ -125,7 +138,7 @@ cfg_if::cfg_if! {
 }
 
 /// Joins an engine with the Proxy-Wasm functions and callbacks.
-#[cfg(any(feature = "wasmtime", feature = "wasmedge", feature = "wasmi"))]
+#[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
 fn proxy_wasm<E: chassis_engine_api::Engine>(engine: E) -> ProxyWasmEngine {
     chassis_engine_api::erase::<E, chassis_abi::ProxyWasm, VmState>(engine, chassis_abi::EXPORTS)
 }
@@ -145,7 +158,7 @@ mod tests {
     #[test]
     fn a_missing_engine_names_what_would_help() {
         let error = open("v8", Profile::Deadline).err().unwrap().to_string();
-        assert_eq!(error, "there is no engine `v8`; known are wasmtime, wasmedge, wasmi");
+        assert_eq!(error, "there is no engine `v8`; known are wasmtime, wasmer, wasmedge, wasmi");
         let error = OpenError::NotCompiledIn { name: "wasmi" }.to_string();
         assert!(error.contains("--features wasmi"));
     }

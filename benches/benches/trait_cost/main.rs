@@ -5,6 +5,8 @@
 //! rounds, so that a busy machine disturbs both alike.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+#[cfg(feature = "wasmer")]
+mod by_hand_wasmer;
 mod by_hand_wasmi;
 mod by_hand_wasmtime;
 mod guest;
@@ -28,6 +30,10 @@ fn calls(criterion: &mut Criterion) {
     let mut sides: Vec<(&str, Box<dyn Calls>)> = vec![
         ("wasmtime/trait", through_trait::wasmtime()),
         ("wasmtime/by_hand", by_hand_wasmtime::calls()),
+        #[cfg(feature = "wasmer")]
+        ("wasmer/trait", through_trait::wasmer()),
+        #[cfg(feature = "wasmer")]
+        ("wasmer/by_hand", by_hand_wasmer::calls()),
         ("wasmi/trait", through_trait::wasmi()),
         ("wasmi/by_hand", by_hand_wasmi::calls()),
     ];
@@ -41,6 +47,8 @@ fn calls(criterion: &mut Criterion) {
 fn modules(criterion: &mut Criterion) {
     through_trait::modules(criterion);
     by_hand_wasmtime::modules(criterion);
+    #[cfg(feature = "wasmer")]
+    by_hand_wasmer::modules(criterion);
     by_hand_wasmi::modules(criterion);
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "wasmer")]
+use crate::by_hand_wasmer;
 use crate::{Calls, by_hand_wasmi, by_hand_wasmtime, guest, through_trait};
 
 /// How long one side of a round runs.
@@ -21,6 +23,10 @@ pub(crate) fn print() {
     for (engine, dispatch, mut through, mut by_hand) in [
         ("wasmtime", "static", through_trait::wasmtime(), by_hand_wasmtime::calls()),
         ("wasmtime", "dynamic", through_trait::any_wasmtime(), by_hand_wasmtime::calls()),
+        #[cfg(feature = "wasmer")]
+        ("wasmer", "static", through_trait::wasmer(), by_hand_wasmer::calls()),
+        #[cfg(feature = "wasmer")]
+        ("wasmer", "dynamic", through_trait::any_wasmer(), by_hand_wasmer::calls()),
         ("wasmi", "static", through_trait::wasmi(), by_hand_wasmi::calls()),
         ("wasmi", "dynamic", through_trait::any_wasmi(), by_hand_wasmi::calls()),
     ] {

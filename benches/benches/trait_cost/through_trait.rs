@@ -2,6 +2,8 @@
 
 use std::hint::black_box;
 
+#[cfg(feature = "wasmer")]
+use chassis_backend_wasmer::WasmerEngine;
 use chassis_backend_wasmi::WasmiEngine;
 use chassis_backend_wasmtime::WasmtimeEngine;
 use chassis_engine_api::{
@@ -126,6 +128,12 @@ pub(crate) fn wasmtime() -> Box<dyn Calls> {
 }
 
 /// The engine known at compile time.
+#[cfg(feature = "wasmer")]
+pub(crate) fn wasmer() -> Box<dyn Calls> {
+    calls(&WasmerEngine::new(Profile::Deadline).unwrap())
+}
+
+/// The engine known at compile time.
 pub(crate) fn wasmi() -> Box<dyn Calls> {
     calls(&WasmiEngine::new(Profile::Deadline).unwrap())
 }
@@ -133,6 +141,12 @@ pub(crate) fn wasmi() -> Box<dyn Calls> {
 /// The engine chosen at run time.
 pub(crate) fn any_wasmtime() -> Box<dyn Calls> {
     Box::new(AcrossTheEdge(Box::new(instance(&WasmtimeEngine::new(Profile::Deadline).unwrap()))))
+}
+
+/// The engine chosen at run time.
+#[cfg(feature = "wasmer")]
+pub(crate) fn any_wasmer() -> Box<dyn Calls> {
+    Box::new(AcrossTheEdge(Box::new(instance(&WasmerEngine::new(Profile::Deadline).unwrap()))))
 }
 
 /// The engine chosen at run time.
@@ -166,6 +180,8 @@ fn instance<E: Engine>(engine: &E) -> E::Instance<State> {
 pub(crate) fn modules(criterion: &mut Criterion) {
     let wasmtime = WasmtimeEngine::new(Profile::Deadline).unwrap();
     modules_of(criterion, "wasmtime/trait", &wasmtime);
+    #[cfg(feature = "wasmer")]
+    modules_of(criterion, "wasmer/trait", &WasmerEngine::new(Profile::Deadline).unwrap());
     modules_of(criterion, "wasmi/trait", &WasmiEngine::new(Profile::Deadline).unwrap());
     let module = checked(guest::large_module());
     let artefact = wasmtime.save(&wasmtime.compile(&module).unwrap()).unwrap().unwrap();

@@ -30,6 +30,8 @@ pub(crate) fn engines() -> Vec<Known> {
     vec![
         #[cfg(feature = "wasmtime")]
         known::<chassis_backend_wasmtime::WasmtimeEngine>("wasmtime"),
+        #[cfg(feature = "wasmer")]
+        known::<chassis_backend_wasmer::WasmerEngine>("wasmer"),
         #[cfg(feature = "wasmedge")]
         known::<chassis_backend_wasmedge::WasmedgeEngine>("wasmedge"),
         #[cfg(feature = "wasmi")]

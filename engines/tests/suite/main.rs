@@ -47,6 +47,8 @@ fn main() {
     add::<NativeEngine>(&mut all);
     #[cfg(feature = "wasmtime")]
     add::<chassis_backend_wasmtime::WasmtimeEngine>(&mut all);
+    #[cfg(feature = "wasmer")]
+    add::<chassis_backend_wasmer::WasmerEngine>(&mut all);
     #[cfg(feature = "wasmedge")]
     add::<chassis_backend_wasmedge::WasmedgeEngine>(&mut all);
     #[cfg(feature = "wasmi")]

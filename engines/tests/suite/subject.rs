@@ -32,6 +32,13 @@ impl Subject for chassis_backend_wasmtime::WasmtimeEngine {
     }
 }
 
+#[cfg(feature = "wasmer")]
+impl Subject for chassis_backend_wasmer::WasmerEngine {
+    fn open(profile: Profile) -> Self {
+        Self::new(profile).unwrap()
+    }
+}
+
 #[cfg(feature = "wasmedge")]
 impl Subject for chassis_backend_wasmedge::WasmedgeEngine {
     fn open(profile: Profile) -> Self {

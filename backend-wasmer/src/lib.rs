@@ -1,0 +1,48 @@
+//! Wasmer behind the engine traits of Chassis.
+//!
+//! It compiles checked modules with Cranelift (or, with the feature `singlepass`, on demand with Wasmer's single-pass
+//! compiler), links them with host functions, runs instances within their budgets, and saves compiled code. It never
+//! looks at what a module is for: it knows neither Proxy-Wasm nor HTTP, opens no file and keeps no thread.
+//!
+//! How the promises of [`chassis_engine_api`] are met:
+//!
+//! - **Deadline**: guests count their own work. Code that does so is put into each function and each loop when a module
+//!   is compiled; when some ten microseconds of work are done, the guest calls the host, which looks at the clock and
+//!   ends the call or grants the next slice. Nothing is interrupted from outside, so no thread and no signal is needed.
+//!   One bulk instruction is not divided: filling a whole memory of 64 MiB takes some 10 ms.
+//! - **Fuel**: the same counter, with a count for each straight piece of code, in
+//!   [`Profile::Fuel`](chassis_engine_api::Profile::Fuel) only. A budget of N units is enough exactly if the call needs
+//!   no more than N.
+//! - **Start sections** run as a call after everything else is in place, so that they have a budget like any call.
+//! - **Memory and tables**: tunables per instance lower what the module declares as maximum.
+//! - **Depth**: guests run on stacks of their own, of 512 KiB, which Wasmer keeps for later calls; host functions run on
+//!   the thread's. Calls may be nested in host functions 16 deep.
+//! - **Traps**: Wasmer takes over SIGSEGV, SIGILL and SIGFPE, and hands on what is not a guest's.
+//!
+//! Wasmer frees code with its engine only, so each module has an engine of its own. Linear memories reserve 8 GiB of
+//! address space each.
+
+// Wasmer's memories, its tunables and saved code can be reached in no other way; each block says why it may.
+#![allow(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod caller;
+mod capabilities;
+mod compiler;
+mod engine;
+mod instance;
+mod limiter;
+mod link;
+mod metering;
+mod module;
+mod shared;
+mod slots;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+pub use compiler::Compiler;
+pub use engine::WasmerEngine;
+pub use instance::WasmerInstance;
+pub use link::WasmerLinked;
+pub use module::WasmerModule;

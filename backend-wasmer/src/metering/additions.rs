@@ -1,0 +1,291 @@
+//! What is added to a module before it is compiled: a counter, a place for one number, a table with the host's
+//! function in it, and a function that calls that one. Everything comes after what the module has, so that no index
+//! in it changes.
+//!
+//! The start section becomes an export that is called like any other: Wasmer would run it while it makes the instance,
+//! before the table is filled.
+
+use chassis_engine_api::{CheckedModule, ModuleInfo};
+use wasmer::sys::wasmparser::{BinaryReaderError, Parser, Payload, TypeRef};
+
+use super::sections::{HEADER, read_u32, sections, write_extended, write_u32};
+
+/// A module with the additions.
+pub(crate) struct Additions {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) indices: Indices,
+    pub(crate) names: Names,
+    /// By how much function bodies have moved within the bytes.
+    pub(crate) moved: usize,
+}
+
+/// Where the additions are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Indices {
+    /// The function that calls the host.
+    pub(crate) refill: u32,
+    /// The counter, an `i64`.
+    pub(crate) counter: u32,
+    /// The place for one number, an `i32`.
+    pub(crate) number: u32,
+}
+
+/// The names under which they are exported, none of which the module uses itself.
+#[derive(Debug)]
+pub(crate) struct Names {
+    /// The counter.
+    pub(crate) counter: String,
+    /// The table whose only element is the host's function.
+    pub(crate) refill: String,
+    /// The start function, if there is one.
+    pub(crate) start: Option<String>,
+}
+
+impl Additions {
+    pub(crate) fn new(module: &CheckedModule) -> Result<Self, BinaryReaderError> {
+        let bytes = module.bytes();
+        let counts = Counts::read(bytes)?;
+        let start = sections(bytes).find(|section| section.id == START).map(|section| section.payload.to_vec());
+        let info = module.info();
+        let names = Names {
+            counter: free(info, "counter"),
+            refill: free(info, "refill"),
+            start: start.as_ref().map(|_| free(info, "start")),
+        };
+        let indices =
+            Indices { refill: counts.functions, counter: counts.globals, number: counts.globals.saturating_add(1) };
+        let (bytes, moved) = write(bytes, additions(&counts, &names, start.as_deref()));
+        Ok(Additions { bytes, indices, names, moved })
+    }
+}
+
+const CUSTOM: u8 = 0;
+const TYPE: u8 = 1;
+const FUNCTION: u8 = 3;
+const TABLE: u8 = 4;
+const GLOBAL: u8 = 6;
+const EXPORT: u8 = 7;
+const START: u8 = 8;
+const CODE: u8 = 10;
+
+/// The order in which sections come, custom ones aside.
+const ORDER: [u8; 13] = [TYPE, 2, FUNCTION, TABLE, 5, 13, GLOBAL, EXPORT, START, 9, 12, CODE, 11];
+
+const I32: u8 = 0x7f;
+const I64: u8 = 0x7e;
+const FUNCREF: u8 = 0x70;
+const I32_CONST: u8 = 0x41;
+const I64_CONST: u8 = 0x42;
+const CALL_INDIRECT: u8 = 0x11;
+const END: u8 = 0x0b;
+const MUTABLE: u8 = 1;
+
+/// How many of each a module has, imported ones included.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    types: u32,
+    functions: u32,
+    tables: u32,
+    globals: u32,
+}
+
+impl Counts {
+    fn read(bytes: &[u8]) -> Result<Self, BinaryReaderError> {
+        let mut counts = Counts::default();
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::TypeSection(section) => counts.types = section.count(),
+                Payload::FunctionSection(section) => counts.functions += section.count(),
+                Payload::TableSection(section) => counts.tables += section.count(),
+                Payload::GlobalSection(section) => counts.globals += section.count(),
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        match import?.ty {
+                            TypeRef::Func(_) => counts.functions += 1,
+                            TypeRef::Table(_) => counts.tables += 1,
+                            TypeRef::Global(_) => counts.globals += 1,
+                            _ => {}
+                        }
+                    }
+                }
+                Payload::CodeSectionStart { .. } => break,
+                _ => {}
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// A name that is not exported yet.
+fn free(info: &ModuleInfo, name: &str) -> String {
+    let mut name = format!("chassis:{name}");
+    while info.export(&name).is_some() {
+        name.push('_');
+    }
+    name
+}
+
+/// What each section gets, in the order of sections.
+fn additions(counts: &Counts, names: &Names, start: Option<&[u8]>) -> Vec<(u8, Vec<Vec<u8>>)> {
+    let mut exports =
+        vec![export(&names.counter, 3, &number(counts.globals)), export(&names.refill, 1, &number(counts.tables))];
+    if let (Some(name), Some(function)) = (&names.start, start) {
+        exports.push(export(name, 0, function));
+    }
+    // No locals; i32.const 0, call_indirect (type) (table), end.
+    let mut body = vec![0, I32_CONST, 0, CALL_INDIRECT];
+    write_u32(&mut body, counts.types as usize);
+    write_u32(&mut body, counts.tables as usize);
+    body.push(END);
+    let mut sized_body = number_of(body.len());
+    sized_body.append(&mut body);
+    vec![
+        (TYPE, vec![vec![0x60, 0, 0]]),
+        (FUNCTION, vec![number(counts.types)]),
+        // One element, without a maximum: calls through tables of a fixed size do not see what the host puts there.
+        (TABLE, vec![vec![FUNCREF, 0, 1]]),
+        (GLOBAL, vec![vec![I64, MUTABLE, I64_CONST, 0, END], vec![I32, MUTABLE, I32_CONST, 0, END]]),
+        (EXPORT, exports),
+        (CODE, vec![sized_body]),
+    ]
+}
+
+fn export(name: &str, kind: u8, index: &[u8]) -> Vec<u8> {
+    let mut entry = number_of(name.len());
+    entry.extend_from_slice(name.as_bytes());
+    entry.push(kind);
+    entry.extend_from_slice(index);
+    entry
+}
+
+/// The module with the additions and without its start section, and by how much function bodies have moved.
+fn write(bytes: &[u8], additions: Vec<(u8, Vec<Vec<u8>>)>) -> (Vec<u8>, usize) {
+    let mut written = Vec::with_capacity(bytes.len() + 256);
+    written.extend_from_slice(&bytes[..HEADER]);
+    let mut moved = 0;
+    let mut additions = additions.into_iter().peekable();
+    for section in sections(bytes) {
+        if section.id == CUSTOM {
+            written.extend_from_slice(section.whole);
+            continue;
+        }
+        while let Some((id, added)) = additions.next_if(|(id, _)| rank(*id) < rank(section.id)) {
+            write_extended(&mut written, id, &[0], &added);
+        }
+        match additions.next_if(|(id, _)| *id == section.id) {
+            Some((id, added)) => {
+                let begin = write_extended(&mut written, id, section.payload, &added);
+                if id == CODE {
+                    let (_, entries) = read_u32(section.payload);
+                    moved = begin - (section.offset + section.payload.len() - entries.len());
+                }
+            }
+            None if section.id == START => {}
+            None => written.extend_from_slice(section.whole),
+        }
+    }
+    for (id, added) in additions {
+        write_extended(&mut written, id, &[0], &added);
+    }
+    (written, moved)
+}
+
+fn rank(id: u8) -> usize {
+    ORDER.iter().position(|known| *known == id).unwrap_or(ORDER.len())
+}
+
+fn number(value: u32) -> Vec<u8> {
+    number_of(value as usize)
+}
+
+fn number_of(value: usize) -> Vec<u8> {
+    let mut written = Vec::new();
+    write_u32(&mut written, value);
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis_engine_api::FrontLimits;
+    use wasmer::sys::wasmparser::{self, KnownCustom};
+
+    use super::*;
+
+    fn added(wat: &str) -> (Vec<u8>, Additions) {
+        let bytes = wat::parse_str(wat).unwrap();
+        let module = CheckedModule::new(bytes.clone(), &FrontLimits::default()).unwrap();
+        let additions = Additions::new(&module).unwrap();
+        wasmparser::validate(&additions.bytes).unwrap();
+        (bytes, additions)
+    }
+
+    fn bodies(bytes: &[u8]) -> Vec<(usize, Vec<u8>)> {
+        let mut bodies = Vec::new();
+        for payload in Parser::new(0).parse_all(bytes) {
+            if let Payload::CodeSectionEntry(body) = payload.unwrap() {
+                let range = body.range().start as usize..body.range().end as usize;
+                bodies.push((range.start, bytes[range].to_vec()));
+            }
+        }
+        bodies
+    }
+
+    #[test]
+    fn every_kind_of_module_stays_valid_and_its_bodies_are_the_same() {
+        let functions: String = (0..127).map(|i| format!("(func (result i32) (i32.const {i}))")).collect();
+        for wat in [
+            "(module)".to_owned(),
+            "(module (memory 1) (data (i32.const 0) \"x\"))".to_owned(),
+            r#"(module (import "env" "f" (func)) (export "f" (func 0)))"#.to_owned(),
+            format!("(module (table 2 funcref) (global i32 (i32.const 1)) {functions} (elem (i32.const 0) 1 2))"),
+            r#"(module (type (func (param i64))) (import "a" "t" (table 1 funcref)) (import "a" "g" (global i64))
+                (memory (export "memory") 1) (func $s) (start $s) (data $d "x") (func (data.drop $d))
+                (@custom "name" "\00\02\01x") (export "chassis:start" (func $s)))"#
+                .to_owned(),
+        ] {
+            let (bytes, additions) = added(&wat);
+            let (before, mut after) = (bodies(&bytes), bodies(&additions.bytes));
+            after.pop();
+            let moved: Vec<_> = after.into_iter().map(|(at, body)| (at - additions.moved, body)).collect();
+            assert_eq!(before, moved, "{wat}");
+        }
+    }
+
+    #[test]
+    fn what_is_added_comes_last() {
+        let (bytes, additions) = added(
+            r#"(module (type (func (param i64))) (import "a" "f" (func)) (import "a" "g" (global i64))
+                (table 1 funcref) (table 2 funcref) (global i32 (i32.const 1)) (func) (func))"#,
+        );
+        let before = Counts::read(&bytes).unwrap();
+        assert_eq!(before, Counts { types: 2, functions: 3, tables: 2, globals: 2 });
+        let after = Counts::read(&additions.bytes).unwrap();
+        assert_eq!(after, Counts { types: 3, functions: 4, tables: 3, globals: 4 });
+        let Indices { refill, counter, number } = additions.indices;
+        assert_eq!((refill, counter, number), (3, 2, 3));
+    }
+
+    #[test]
+    fn the_start_section_becomes_an_export_with_a_name_of_its_own() {
+        let (_, additions) = added(r#"(module (func $s) (start $s) (export "chassis:start" (func $s)))"#);
+        assert_eq!(additions.names.start.as_deref(), Some("chassis:start_"));
+        assert!(sections(&additions.bytes).all(|section| section.id != START));
+        let (_, additions) = added("(module (func $s))");
+        assert_eq!(additions.names.start, None);
+    }
+
+    #[test]
+    fn names_of_functions_are_kept() {
+        let (_, additions) = added("(module (func $one) (func $two (call $one)))");
+        let mut names = Vec::new();
+        for payload in Parser::new(0).parse_all(&additions.bytes) {
+            let Payload::CustomSection(section) = payload.unwrap() else { continue };
+            let KnownCustom::Name(reader) = section.as_known() else { continue };
+            for name in reader {
+                let wasmparser::Name::Function(map) = name.unwrap() else { continue };
+                names.extend(map.into_iter().map(|naming| naming.unwrap().name.to_owned()));
+            }
+        }
+        assert_eq!(names, ["one", "two"]);
+    }
+}

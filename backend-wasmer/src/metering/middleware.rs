@@ -1,0 +1,101 @@
+//! Puts the charges into functions while they are compiled.
+
+use std::sync::Arc;
+
+use wasmer::LocalFunctionIndex;
+use wasmer::sys::wasmparser::{BinaryReaderError, BlockType, Operator, Parser, Payload};
+use wasmer::sys::{FunctionMiddleware, MiddlewareError, MiddlewareReaderState, ModuleMiddleware};
+
+use super::additions::{Additions, Indices};
+use super::charges::{Charge, Rule, bulk, charges};
+
+/// The charges of a whole module.
+#[derive(Debug)]
+pub(crate) struct Metering {
+    functions: Vec<Arc<[Charge]>>,
+    indices: Indices,
+}
+
+impl Metering {
+    pub(crate) fn new(module: &Additions, rule: Rule) -> Result<Self, BinaryReaderError> {
+        let mut functions = Vec::new();
+        for payload in Parser::new(0).parse_all(&module.bytes) {
+            if let Payload::CodeSectionEntry(body) = payload? {
+                functions.push(charges(&body, rule)?.into());
+            }
+        }
+        // The last function is the one that calls the host; it must not call itself for more.
+        functions.pop();
+        Ok(Metering { functions, indices: module.indices })
+    }
+}
+
+impl ModuleMiddleware for Metering {
+    fn generate_function_middleware<'a>(&self, function: LocalFunctionIndex) -> Box<dyn FunctionMiddleware<'a> + 'a> {
+        let charges = self.functions.get(function.as_u32() as usize).cloned().unwrap_or_default();
+        Box::new(Inserting { charges, indices: self.indices, passed: 0, next: 0 })
+    }
+}
+
+#[derive(Debug)]
+struct Inserting {
+    charges: Arc<[Charge]>,
+    indices: Indices,
+    /// How many operators went by.
+    passed: u32,
+    /// The next charge.
+    next: usize,
+}
+
+impl<'a> FunctionMiddleware<'a> for Inserting {
+    fn feed(&mut self, operator: Operator<'a>, state: &mut MiddlewareReaderState<'a>) -> Result<(), MiddlewareError> {
+        if self.passed == 0 {
+            self.charge(state);
+        }
+        self.passed += 1;
+        if let Some(shift) = bulk(&operator) {
+            let number = self.indices.number;
+            state.push_operator(Operator::GlobalSet { global_index: number });
+            state.extend(self.take([
+                Operator::GlobalGet { global_index: number },
+                Operator::I64ExtendI32U,
+                Operator::I64Const { value: i64::from(shift) },
+                Operator::I64ShrU,
+            ]));
+            state.push_operator(Operator::GlobalGet { global_index: number });
+        }
+        state.push_operator(operator);
+        // Right behind this operator, not before the next one: the compiler takes what is fed together for one place in
+        // the module, and the next operator is to have its own.
+        self.charge(state);
+        Ok(())
+    }
+}
+
+impl Inserting {
+    /// Takes what is due before the next operator.
+    fn charge(&mut self, state: &mut MiddlewareReaderState<'_>) {
+        let due = self.charges.get(self.next).filter(|charge| charge.before == self.passed);
+        if let Some(charge) = due {
+            self.next += 1;
+            state.extend(self.take([Operator::I64Const { value: i64::from(charge.units) }]));
+        }
+    }
+
+    /// Takes as many units from the counter as `units` leave on the stack, and calls the host if it is below zero then.
+    fn take<'a, const N: usize>(&self, units: [Operator<'a>; N]) -> impl Iterator<Item = Operator<'a>> + use<'a, N> {
+        let Indices { refill, counter, .. } = self.indices;
+        let head = [Operator::GlobalGet { global_index: counter }];
+        let tail = [
+            Operator::I64Sub,
+            Operator::GlobalSet { global_index: counter },
+            Operator::GlobalGet { global_index: counter },
+            Operator::I64Const { value: 0 },
+            Operator::I64LtS,
+            Operator::If { blockty: BlockType::Empty },
+            Operator::Call { function_index: refill },
+            Operator::End,
+        ];
+        head.into_iter().chain(units).chain(tail)
+    }
+}
