@@ -9,41 +9,36 @@ use anyhow::{Context, Result, bail};
 use crate::plugins;
 use crate::wasmedge::{self, Library};
 
-/// The engines of the project, with the reason why one is not run where that is so.
-const ENGINES: [(&str, Option<&str>); 5] = [
-    ("wasmtime", None),
-    ("wasmi", None),
-    ("native", None),
-    ("wasmer", Some("it has no backend in this version")),
-    (WASMEDGE, None),
-];
+/// The engines of the project, in the order of the table.
+const ENGINES: [&str; 5] = ["wasmtime", "wasmer", WASMEDGE, "wasmi", "native"];
 const WASMEDGE: &str = "wasmedge";
 
-/// What is tested where libwasmedge is there: all packages with tests of the product, with that engine too.
-const WITH_WASMEDGE: [&str; 7] = [
-    "--workspace",
-    "--exclude",
-    "xtask",
-    "--exclude",
-    "chassis-benches",
-    "--features",
-    "chassis-engines/wasmedge,chassis/wasmedge,chassis-cli/wasmedge",
-];
+/// All packages with tests of the product.
+const PRODUCT: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "chassis-benches"];
+/// Left out as well where there is no libwasmedge.
+const WITHOUT_WASMEDGE: [&str; 2] = ["--exclude", "chassis-backend-wasmedge"];
+/// The packages that have engine features.
+const WITH_FEATURES: [&str; 3] = ["chassis-engines", "chassis", "chassis-cli"];
 
-/// Runs the tests; more arguments go to `cargo test`. Arguments that choose packages choose what is tested; else
-/// WasmEdge is tested too, if its library can be had.
+/// Runs the tests; more arguments go to `cargo test`. Arguments that choose packages choose what is tested; else all is,
+/// with all engines but WasmEdge where its library cannot be had.
 pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     let mut report = Report::default();
     let chosen = arguments.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"));
     let mut command = Command::new(env!("CARGO"));
     command.args(["test", "--no-fail-fast"]);
-    match Library::provide() {
-        _ if chosen => {}
-        Ok(library) => {
-            command.args(WITH_WASMEDGE).envs(library.environment()?);
+    if !chosen {
+        command.args(PRODUCT);
+        match Library::provide() {
+            Ok(library) => {
+                command.args(["--features", &features(&["wasmer", WASMEDGE])]).envs(library.environment()?);
+            }
+            Err(error) if wasmedge::is_required() => return Err(error),
+            Err(error) => {
+                command.args(WITHOUT_WASMEDGE).args(["--features", &features(&["wasmer"])]);
+                report.lacks_wasmedge = Some(format!("{error:#}"));
+            }
         }
-        Err(error) if wasmedge::is_required() => return Err(error),
-        Err(error) => report.lacks_wasmedge = Some(format!("{error:#}")),
     }
     let ok = cargo_test(command.args(arguments), &mut report)?;
     eprintln!();
@@ -54,6 +49,12 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         bail!("tests failed");
     }
     Ok(())
+}
+
+/// The engines that are not default ones, as features of each package that has them.
+pub(crate) fn features(engines: &[&str]) -> String {
+    let of = |package: &&str| engines.iter().map(|engine| format!("{package}/{engine}")).collect::<Vec<_>>();
+    WITH_FEATURES.iter().flat_map(of).collect::<Vec<_>>().join(",")
 }
 
 #[derive(Debug, Default)]
@@ -115,11 +116,7 @@ fn kind_and_name(name: &str) -> (&str, &str) {
 /// The engine that a test's name ends or begins with: `area/case::wasmi`, `module::case::wasmtime`.
 fn engine_of(name: &str) -> Option<&'static str> {
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
-    ENGINES
-        .iter()
-        .map(|(engine, _)| *engine)
-        .find(|engine| parts.clone().any(|part| part == *engine))
-        .filter(|_| parts.next().is_some())
+    ENGINES.into_iter().find(|engine| parts.clone().any(|part| part == *engine)).filter(|_| parts.next().is_some())
 }
 
 impl Report {
@@ -164,12 +161,12 @@ impl Report {
             }
         }
         println!("\n{:<12} {:>7} {:>7} {:>8}  not run", "engine", "passed", "failed", "ignored");
-        for (engine, reason) in ENGINES {
+        for engine in ENGINES {
             let tally = self.engines.get(engine).copied().unwrap_or_default();
             let Tally { passed, failed, ignored } = tally;
             let none = if passed + failed + ignored == 0 { "no test names it" } else { "" };
             let lacks = self.lacks_wasmedge.as_deref().filter(|_| engine == WASMEDGE);
-            println!("{engine:<12} {passed:>7} {failed:>7} {ignored:>8}  {}", reason.or(lacks).unwrap_or(none));
+            println!("{engine:<12} {passed:>7} {failed:>7} {ignored:>8}  {}", lacks.unwrap_or(none));
         }
         let Tally { passed, failed, ignored } = self.other;
         println!("{:<12} {passed:>7} {failed:>7} {ignored:>8}", "no engine");
