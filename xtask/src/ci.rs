@@ -1,21 +1,16 @@
 //! `cargo xtask ci`: everything that must hold before a change lands.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::test;
 use crate::wasmedge::{self, Library};
-
-/// The feature sets in which the packages with engine features must build: one engine each, and none.
-const SUBSETS: [&[&str]; 4] = [&[], &["wasmtime"], &["wasmedge"], &["wasmi"]];
-/// The packages that have engine features.
-const WITH_FEATURES: [&str; 3] = ["chassis-engines", "chassis", "chassis-cli"];
+use crate::{subsets, test};
 
 /// What the steps have of libwasmedge; without it they leave its engine out.
-struct Wasmedge(Option<Vec<(&'static str, OsString)>>);
+pub(crate) struct Wasmedge(Option<Vec<(&'static str, OsString)>>);
 
 /// Runs every step and stops at the first that fails.
 pub(crate) fn run() -> Result<()> {
@@ -29,19 +24,14 @@ pub(crate) fn run() -> Result<()> {
         command.env("RUSTDOCFLAGS", "-D warnings");
         succeed(command)
     })?;
-    for features in SUBSETS.into_iter().filter(|features| wasmedge.0.is_some() || !features.contains(&"wasmedge")) {
-        for package in WITH_FEATURES {
-            subset(&wasmedge, package, features)?;
-        }
-    }
-    let portable = ["check", "--package", "chassis", "--no-default-features", "--features", "wasmi-portable-dispatch"];
-    wasmedge.cargo("chassis with wasmi's portable dispatch", &portable)?;
+    subsets::check(&wasmedge)?;
+    step("tests with one engine", subsets::test)?;
     println!("everything holds{}", if wasmedge.0.is_none() { " that needs no libwasmedge" } else { "" });
     Ok(())
 }
 
 impl Wasmedge {
-    fn provide() -> Result<Self> {
+    pub(crate) fn provide() -> Result<Self> {
         match Library::provide() {
             Ok(library) => Ok(Wasmedge(Some(library.environment()?))),
             Err(error) if wasmedge::is_required() => Err(error),
@@ -52,49 +42,31 @@ impl Wasmedge {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// Whether it could be provided.
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(env!("CARGO"));
         command.args(arguments).envs(self.0.iter().flatten().cloned());
         command
     }
 
-    fn cargo(&self, name: &str, arguments: &[&str]) -> Result<()> {
+    pub(crate) fn cargo(&self, name: &str, arguments: &[impl AsRef<OsStr>]) -> Result<()> {
         step(name, || succeed(self.command(arguments)))
     }
 
-    /// The arguments of a cargo command for the workspace.
-    fn workspace<'a>(&self, command: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
-        let mut all = vec![command, "--workspace"];
-        if self.0.is_none() {
-            all.extend(["--exclude", "chassis-backend-wasmedge"]);
-        }
-        all.extend(arguments);
-        all
+    /// The arguments of a cargo command for the workspace, with all engines that can be had.
+    fn workspace(&self, command: &str, arguments: &[&str]) -> Vec<String> {
+        let features = match &self.0 {
+            Some(_) => test::features(&["wasmer", "wasmedge"]),
+            None => test::features(&["wasmer"]),
+        };
+        let without: &[&str] = if self.0.is_none() { &["--exclude", "chassis-backend-wasmedge"] } else { &[] };
+        let all = [command, "--workspace", "--features", &features];
+        all.iter().chain(without).chain(arguments).map(|argument| (*argument).to_owned()).collect()
     }
-}
-
-fn subset(wasmedge: &Wasmedge, package: &str, features: &[&str]) -> Result<()> {
-    let list = features.join(",");
-    let name = format!("{package} with {}", if list.is_empty() { "no engine" } else { &list });
-    wasmedge.cargo(&name, &["check", "--package", package, "--no-default-features", "--features", &list])?;
-    let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--no-default-features"])
-        .args(["--features", &list])
-        .output()
-        .context("cargo tree")?;
-    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
-    for (engine, package) in [("wasmtime", "wasmtime"), ("wasmedge", "wasmedge-sdk"), ("wasmi", "wasmi")] {
-        let there = tree.lines().any(|line| line.starts_with(&format!("{package} v")));
-        if there != features.contains(&engine) {
-            bail!("{name}: the dependency tree {} {engine}", if there { "holds" } else { "lacks" });
-        }
-    }
-    for unwanted in ["clap v", "hyper v", "tokio v"] {
-        if package == "chassis" && tree.lines().any(|line| line.starts_with(unwanted)) {
-            bail!("the facade's dependency tree holds {unwanted}");
-        }
-    }
-    Ok(())
 }
 
 fn succeed(mut command: Command) -> Result<()> {
@@ -105,7 +77,8 @@ fn succeed(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Runs a part, with its name and its time around what it prints.
+pub(crate) fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     println!("== {name}");
     let start = Instant::now();
     work().with_context(|| name.to_owned())?;

@@ -5,6 +5,7 @@
 
 mod ci;
 mod plugins;
+mod subsets;
 mod test;
 mod wasmedge;
 
@@ -13,7 +14,10 @@ use anyhow::{Result, bail};
 const USAGE: &str = "usage: cargo xtask TASK
 
   test [ARGUMENTS]    run every test that can run here; arguments go to `cargo test`
-  ci                  format, tests, lints, documentation, feature subsets
+  ci                  format, tests, lints, documentation, features
+  features            every choice of engines by cargo features builds, brings these engines only, and is described
+                      the same everywhere
+  features --test     run the tests of the command line in builds with one engine and with none
   plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
   plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there
   wasmedge            provide libwasmedge: the system's own, or Debian's packages unpacked below `target`
@@ -26,6 +30,8 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["test", ref rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
+        ["features"] => subsets::run(),
+        ["features", "--test"] => subsets::test(),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
         ["plugins", ref languages @ ..] => plugins::rebuild(languages),
         ["wasmedge"] => wasmedge::run(),
