@@ -9,7 +9,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chassis_abi::VmState;
-use chassis_engine_api::{AnyEngine, EngineError, Profile};
+#[cfg(feature = "wasmedge")]
+pub use chassis_backend_wasmedge::WasmedgeEngine;
+#[cfg(feature = "wasmer")]
+pub use chassis_backend_wasmer::WasmerEngine;
+#[cfg(feature = "wasmi")]
+pub use chassis_backend_wasmi::WasmiEngine;
+#[cfg(feature = "wasmtime")]
+pub use chassis_backend_wasmtime::WasmtimeEngine;
+use chassis_engine_api::{AnyEngine, Engine, EngineError, Profile};
 use thiserror::Error;
 
 /// An engine that is ready for Proxy-Wasm modules.
@@ -66,6 +74,12 @@ pub fn open(name: &str, profile: Profile) -> Result<ProxyWasmEngine, OpenError> 
     let engine = (entry.open)(profile).ok_or(OpenError::NotCompiledIn { name: entry.name })??;
     opened.insert((entry.name, profile), engine.clone());
     Ok(engine)
+}
+
+/// Joins an engine with the Proxy-Wasm functions and callbacks: one that is not of this list, or one with settings of
+/// its own.
+pub fn proxy_wasm<E: Engine>(engine: E) -> ProxyWasmEngine {
+    chassis_engine_api::erase::<E, chassis_abi::ProxyWasm, VmState>(engine, chassis_abi::EXPORTS)
 }
 
 /// Why there is no such engine.
@@ -135,12 +149,6 @@ cfg_if::cfg_if! {
             None
         }
     }
-}
-
-/// Joins an engine with the Proxy-Wasm functions and callbacks.
-#[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
-fn proxy_wasm<E: chassis_engine_api::Engine>(engine: E) -> ProxyWasmEngine {
-    chassis_engine_api::erase::<E, chassis_abi::ProxyWasm, VmState>(engine, chassis_abi::EXPORTS)
 }
 
 #[cfg(test)]
