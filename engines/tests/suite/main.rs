@@ -11,6 +11,7 @@ mod case;
 mod child;
 mod guest;
 mod host;
+mod list;
 mod native_guests;
 mod shapes;
 mod subject;
@@ -36,6 +37,7 @@ use chassis_engine_api::native::NativeEngine;
 use libtest_mimic::{Arguments, Trial};
 
 use crate::case::{Area, trials};
+use crate::list::List;
 use crate::subject::Subject;
 
 fn main() {
@@ -44,20 +46,22 @@ fn main() {
     }
     let arguments = Arguments::from_args();
     let mut all = Vec::new();
-    add::<NativeEngine>(&mut all);
+    #[allow(unused_mut)]
+    let mut lists = vec![add::<NativeEngine>(&mut all)];
     #[cfg(feature = "wasmtime")]
-    add::<chassis_backend_wasmtime::WasmtimeEngine>(&mut all);
+    lists.push(add::<chassis_backend_wasmtime::WasmtimeEngine>(&mut all));
     #[cfg(feature = "wasmer")]
-    add::<chassis_backend_wasmer::WasmerEngine>(&mut all);
+    lists.push(add::<chassis_backend_wasmer::WasmerEngine>(&mut all));
     #[cfg(feature = "wasmedge")]
-    add::<chassis_backend_wasmedge::WasmedgeEngine>(&mut all);
+    lists.push(add::<chassis_backend_wasmedge::WasmedgeEngine>(&mut all));
     #[cfg(feature = "wasmi")]
-    add::<chassis_backend_wasmi::WasmiEngine>(&mut all);
+    lists.push(add::<chassis_backend_wasmi::WasmiEngine>(&mut all));
     all.extend(together::trials());
+    all.push(list::trial(lists));
     libtest_mimic::run(&arguments, all).exit();
 }
 
-fn add<E: Subject>(all: &mut Vec<Trial>) {
+fn add<E: Subject>(all: &mut Vec<Trial>) -> List {
     let areas: Vec<Area<E>> = vec![
         aot::area(),
         calls::area(),
@@ -75,5 +79,8 @@ fn add<E: Subject>(all: &mut Vec<Trial>) {
         threads::area(),
         traps::area(),
     ];
-    all.extend(trials(&areas));
+    let trials = trials(&areas);
+    let list = List::new::<E>(&trials);
+    all.extend(trials);
+    list
 }
