@@ -10,8 +10,7 @@ fn engines_are_listed_with_what_they_can_do() {
     assert_eq!(report["schema"], "chassis/engines/v1");
     let engines = report["engines"].as_array().unwrap();
     let names: Vec<&str> = engines.iter().map(|engine| engine["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["wasmtime", "wasmedge", "wasmi"]);
-    assert!(engines.iter().filter(|engine| engine["default"] == true).count() <= 1);
+    assert_eq!(names, chassis_engines::ENGINES.map(|engine| engine.name));
     for engine in engines {
         let available = engine["available"].as_bool().unwrap();
         assert_eq!(engine["version"].is_string(), available, "{engine}");
@@ -33,6 +32,7 @@ fn engines_are_listed_with_what_they_can_do() {
 const BROKEN: [&str; 4] = ["no-marker.wat", "no-memory.wat", "no-allocator.wat", "unknown-import.wat"];
 
 #[test]
+#[cfg_attr(engines = "none", ignore = "no engine was compiled in")]
 fn every_plugin_of_the_repository_is_described() {
     let mut seen = 0;
     for folder in ["assemblyscript", "c", "go", "rust", "wat"] {
@@ -68,6 +68,7 @@ fn every_plugin_of_the_repository_is_described() {
 }
 
 #[test]
+#[cfg_attr(engines = "none", ignore = "no engine was compiled in")]
 fn unknown_imports_are_told_with_what_would_help() {
     let ended = chassis(["inspect", "--json"]).arg(plugin("wat/unknown-import.wat")).output().unwrap();
     let report: Value = serde_json::from_slice(&ended.stdout).unwrap();

@@ -2,20 +2,24 @@
 #![allow(clippy::unwrap_used)]
 
 mod commands;
-mod hostile;
 mod json;
-mod process;
-mod run;
-#[cfg(any(
-    all(feature = "wasmtime", feature = "wasmedge"),
-    all(feature = "wasmtime", feature = "wasmi"),
-    all(feature = "wasmedge", feature = "wasmi")
-))]
-mod run_engines_agree;
-mod run_hostile;
-mod run_prime;
-mod serve;
 mod transcripts;
+
+// Plugins need an engine.
+#[cfg(not(engines = "none"))]
+mod hostile;
+#[cfg(not(engines = "none"))]
+mod process;
+#[cfg(not(engines = "none"))]
+mod run;
+#[cfg(engines = "several")]
+mod run_engines_agree;
+#[cfg(not(engines = "none"))]
+mod run_hostile;
+#[cfg(not(engines = "none"))]
+mod run_prime;
+#[cfg(not(engines = "none"))]
+mod serve;
 
 use std::path::{Path, PathBuf};
 
@@ -59,11 +63,26 @@ where
     }
 }
 
+/// The engines that this binary knows, as it lists them.
+fn listed_engines() -> Vec<serde_json::Value> {
+    let engines: serde_json::Value = serde_json::from_str(&output(["engines", "--json"]).stdout).unwrap();
+    engines["engines"].as_array().unwrap().clone()
+}
+
+/// The names of all engines, those that were not compiled in among them.
+fn all_engines() -> Vec<String> {
+    names(|_| true)
+}
+
 /// The engines that this binary was built with, by what it says itself.
 fn available_engines() -> Vec<String> {
-    let engines: serde_json::Value = serde_json::from_str(&output(["engines", "--json"]).stdout).unwrap();
-    let engines = engines["engines"].as_array().unwrap().iter().filter(|engine| engine["available"] == true);
-    engines.map(|engine| engine["name"].as_str().unwrap().to_owned()).collect()
+    names(|engine| engine["available"] == true)
+}
+
+fn names(which: impl Fn(&serde_json::Value) -> bool) -> Vec<String> {
+    let engines = listed_engines();
+    let chosen = engines.iter().filter(|engine| which(engine));
+    chosen.map(|engine| engine["name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

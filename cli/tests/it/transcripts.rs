@@ -3,24 +3,49 @@
 //! A file has commands, each after `$ `, run in the root of the repository; below each what it printed, first on the
 //! standard output, then on the standard error, and its exit code if that is not 0. What differs from run to run stands
 //! in brackets. `CHASSIS_BLESS=1 cargo test -p chassis-cli transcripts` writes them as they should be.
+//!
+//! They show Wasmtime, the default engine, and wasmi, whichever others there are. Those in `engines` list what was compiled
+//! in: by default, and with all features.
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::chassis;
 
 #[test]
-#[cfg_attr(
-    any(not(feature = "wasmtime"), feature = "wasmedge", not(feature = "wasmi")),
-    ignore = "they were written with the default engines"
-)]
+#[cfg_attr(not(all(feature = "wasmtime", feature = "wasmi")), ignore = "they show wasmtime and wasmi")]
 fn commands_print_what_the_transcripts_say() {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts");
+    let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    compare(entries.filter(|entry| entry.is_file()));
+}
+
+#[test]
+#[cfg_attr(
+    any(not(feature = "wasmtime"), feature = "wasmer", feature = "wasmedge", not(feature = "wasmi")),
+    ignore = "it was written with the default engines"
+)]
+fn the_default_engines_are_listed_as_the_transcript_says() {
+    compare([folder().join("engines/default.txt")]);
+}
+
+#[test]
+#[cfg_attr(
+    not(all(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi")),
+    ignore = "it was written with all engines"
+)]
+fn all_engines_are_listed_as_the_transcript_says() {
+    compare([folder().join("engines/all.txt")]);
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/transcripts")
+}
+
+fn compare(files: impl IntoIterator<Item = PathBuf>) {
     let mut wrong = Vec::new();
     let mut commands = 0;
-    for file in fs::read_dir(dir).unwrap() {
-        let file = file.unwrap().path();
+    for file in files {
         let expected = fs::read_to_string(&file).unwrap();
         let mut found = String::new();
         for line in expected.lines().filter_map(|line| line.strip_prefix("$ chassis ")) {
@@ -96,8 +121,8 @@ fn settled_time(line: &str) -> String {
 
 /// Without the version of an engine that a plugin runs on.
 fn settled_version(line: String) -> String {
-    for engine in [" on wasmtime ", " on wasmi "] {
-        if let Some((before, version)) = line.split_once(engine) {
+    for engine in chassis_engines::ENGINES.map(|engine| format!(" on {} ", engine.name)) {
+        if let Some((before, version)) = line.split_once(&engine) {
             let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
             return format!("{before}{engine}[VERSION]{}", &version[end..]);
         }
