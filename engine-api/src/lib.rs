@@ -3,13 +3,15 @@
 //! A backend implements [`Engine`] and [`Instance`]; a host describes its functions as zero-sized [`HostFn`] types.
 //! Here also live the things that must not differ by engine: the module check ([`CheckedModule`]), linking by the
 //! module's own imports ([`LinkPlan`]), the process clock ([`clock`]) with its deadlines ([`Budget`], [`Meter`]),
-//! the sealed compiled code ([`Artefact`]) and its compilation in a child process ([`compile`]).
+//! the sealed compiled code ([`Artefact`]) and its compilation in a child process ([`compile`]), and the sections of modules
+//! ([`binary`]) for backends that change them.
 //! The [`native`] engine runs Rust code in place of Wasm.
 //!
 //! This crate knows nothing of Proxy-Wasm, HTTP or any particular engine.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod artefact;
+pub mod binary;
 mod budget;
 mod capabilities;
 mod check;

@@ -2,22 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use chassis_engine_api::binary::{HEADER, ORDER, extended, id, sections, write_number, write_section, write_sized};
 use wasmparser::ValType;
-
-/// Section ids.
-pub(super) mod id {
-    pub(crate) const TYPE: u8 = 1;
-    pub(crate) const FUNCTION: u8 = 3;
-    pub(crate) const GLOBAL: u8 = 6;
-    pub(crate) const EXPORT: u8 = 7;
-    pub(crate) const START: u8 = 8;
-    pub(crate) const CODE: u8 = 10;
-}
-
-/// The order in which sections stand in a module: the count of the data segments comes before the code.
-const ORDER: [u8; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 10, 11];
-
-const HEADER: usize = 8;
 
 /// The sections of a module without the custom ones.
 pub(super) struct Sections {
@@ -30,16 +16,8 @@ impl Sections {
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut header = [0; HEADER];
         header.copy_from_slice(&bytes[..HEADER]);
-        let mut payloads = BTreeMap::new();
-        let mut rest = &bytes[HEADER..];
-        while let Some((id, after_id)) = rest.split_first() {
-            let (size, after_size) = read_u32(after_id);
-            let (payload, next) = after_size.split_at(size as usize);
-            if *id != 0 {
-                payloads.insert(*id, payload.to_vec());
-            }
-            rest = next;
-        }
+        let kept = sections(bytes).filter(|section| section.id != id::CUSTOM);
+        let payloads = kept.map(|section| (section.id, section.payload.to_vec())).collect();
         Sections { header, payloads }
     }
 
@@ -54,21 +32,15 @@ impl Sections {
             return;
         }
         let old = self.payloads.remove(&id).unwrap_or_else(|| vec![0]);
-        let (count, entries) = read_u32(&old);
-        let mut payload = Vec::with_capacity(old.len() + 64);
-        write_u32(&mut payload, count + added.len() as u32);
-        payload.extend_from_slice(entries);
-        payload.extend(added.iter().flatten());
-        self.payloads.insert(id, payload);
+        self.payloads.insert(id, extended(&old, added).0);
     }
 
     /// Puts these entries, each with its size before it, in place of a section's.
     pub(super) fn replace(&mut self, id: u8, entries: &[Vec<u8>]) {
         let mut payload = Vec::new();
-        write_u32(&mut payload, entries.len() as u32);
+        write_number(&mut payload, entries.len());
         for entry in entries {
-            write_u32(&mut payload, entry.len() as u32);
-            payload.extend_from_slice(entry);
+            write_sized(&mut payload, entry);
         }
         self.payloads.insert(id, payload);
     }
@@ -76,10 +48,9 @@ impl Sections {
     pub(super) fn write(&self) -> Vec<u8> {
         let mut written = self.header.to_vec();
         for id in ORDER {
-            let Some(payload) = self.payloads.get(&id) else { continue };
-            written.push(id);
-            write_u32(&mut written, payload.len() as u32);
-            written.extend_from_slice(payload);
+            if let Some(payload) = self.payloads.get(&id) {
+                write_section(&mut written, id, payload);
+            }
         }
         written
     }
@@ -88,7 +59,7 @@ impl Sections {
 /// The type of a block without parameters and with several results.
 pub(super) fn block_type(results: &[ValType]) -> Vec<u8> {
     let mut ty = vec![0x60, 0];
-    write_u32(&mut ty, results.len() as u32);
+    write_number(&mut ty, results.len());
     ty.extend(results.iter().map(|ty| value_type(*ty)));
     ty
 }
@@ -105,27 +76,9 @@ pub(super) fn value_type(ty: ValType) -> u8 {
     }
 }
 
-pub(super) fn read_u32(bytes: &[u8]) -> (u32, &[u8]) {
-    let mut value = 0;
-    for (i, byte) in bytes.iter().enumerate() {
-        value |= u32::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            return (value, &bytes[i + 1..]);
-        }
-    }
-    (value, &[])
-}
-
-pub(super) fn write_u32(written: &mut Vec<u8>, mut value: u32) {
-    loop {
-        let low = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            written.push(low);
-            return;
-        }
-        written.push(low | 0x80);
-    }
+/// Writes an index, or another number of 32 bits.
+pub(super) fn write_u32(written: &mut Vec<u8>, value: u32) {
+    write_number(written, value as usize);
 }
 
 /// Writes `i32.const` of a number that is not negative.
@@ -143,22 +96,13 @@ pub(super) fn write_const(written: &mut Vec<u8>, mut value: u32) {
     }
 }
 
-pub(super) fn write_name(written: &mut Vec<u8>, name: &str) {
-    write_u32(written, name.len() as u32);
-    written.extend_from_slice(name.as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_as_they_are_read() {
+    fn constants_are_written_as_they_are_read() {
         for value in [0, 1, 63, 64, 127, 128, 300, 8191, 8192, 16_383, 16_384, 0x7fff_ffff] {
-            let mut written = Vec::new();
-            write_u32(&mut written, value);
-            written.push(9);
-            assert_eq!(read_u32(&written), (value, [9].as_slice()));
             let mut constant = Vec::new();
             write_const(&mut constant, value);
             let mut reader = wasmparser::BinaryReader::new(&constant[1..], 0);

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use chassis_engine_api::binary::{read_number, write_number};
 use wasmparser::{BinaryReaderError, FuncValidator, FunctionBody, Operator, OperatorsReader, ValType};
 use wasmparser::{ValidatorResources, WasmModuleResources};
 
-use super::binary::{read_u32, value_type, write_u32};
+use super::binary::{value_type, write_u32};
 use super::stack::Cost;
 use super::table_grow::Growers;
 
@@ -99,8 +100,8 @@ impl Function {
     ) -> Vec<u8> {
         let Some(cost) = self.cost else { return bytes[self.range.clone()].to_vec() };
         let mut written = Vec::with_capacity(self.range.len() + 48);
-        let (groups, declared) = read_u32(&bytes[self.range.start..self.code]);
-        write_u32(&mut written, groups + 1);
+        let (groups, declared) = read_number(&bytes[self.range.start..self.code]);
+        write_number(&mut written, groups + 1);
         written.extend_from_slice(declared);
         written.extend_from_slice(&[1, value_type(ValType::I32)]);
         cost.write_entry(&mut written, global, self.locals);

@@ -17,9 +17,10 @@ mod table_grow;
 use std::collections::BTreeMap;
 
 use chassis_engine_api::CheckedModule;
+use chassis_engine_api::binary::{export, id, kind, number, unused_export};
 use wasmparser::{BinaryReaderError, Parser, Payload, TypeRef, ValType, ValidPayload, Validator, WasmFeatures};
 
-use self::binary::{Sections, id, write_name, write_u32};
+use self::binary::Sections;
 use self::function::Function;
 use self::table_grow::Growers;
 
@@ -50,18 +51,18 @@ pub(crate) fn rewrite(module: &CheckedModule) -> Result<Rewritten, BinaryReaderE
     let mut exports = Exports { module, entries: Vec::new() };
 
     if let Some(start) = sections.take(id::START) {
-        added.start = Some(exports.add("start", FUNCTION, &start));
+        added.start = Some(exports.add("start", kind::FUNCTION, &start));
     }
     let stack_global = found.globals;
     let tables_global = found.globals + 1;
     let mut globals = Vec::new();
     if found.functions.iter().any(Function::is_counted) {
-        added.stack = Some(exports.add("stack", GLOBAL, &number(stack_global)));
+        added.stack = Some(exports.add("stack", kind::GLOBAL, &number(stack_global as usize)));
         globals.push(variable(0));
     }
     // A function that grows a table is always counted, so the other global is there too.
     if !found.growers.is_empty() {
-        added.tables = Some(exports.add("tables", GLOBAL, &number(tables_global)));
+        added.tables = Some(exports.add("tables", kind::GLOBAL, &number(tables_global as usize)));
         globals.push(variable(0));
     }
 
@@ -84,7 +85,7 @@ pub(crate) fn rewrite(module: &CheckedModule) -> Result<Rewritten, BinaryReaderE
     let mut new_functions = Vec::new();
     for grower in found.growers.iter() {
         new_types.push(grower.ty());
-        new_functions.push(number(types));
+        new_functions.push(number(types as usize));
         types += 1;
         bodies.push(grower.body(tables_global));
     }
@@ -98,9 +99,6 @@ pub(crate) fn rewrite(module: &CheckedModule) -> Result<Rewritten, BinaryReaderE
     }
     Ok(Rewritten { bytes: sections.write(), added })
 }
-
-const FUNCTION: u8 = 0;
-const GLOBAL: u8 = 3;
 
 /// What is to be changed, and the counts from which the indices of what is added follow.
 #[derive(Default)]
@@ -175,15 +173,8 @@ struct Exports<'a> {
 impl Exports<'_> {
     /// Adds one under a name like this, and answers the name.
     fn add(&mut self, like: &str, kind: u8, index: &[u8]) -> String {
-        let mut name = format!("chassis:{like}");
-        while self.module.info().export(&name).is_some() {
-            name.push('_');
-        }
-        let mut entry = Vec::new();
-        write_name(&mut entry, &name);
-        entry.push(kind);
-        entry.extend_from_slice(index);
-        self.entries.push(entry);
+        let name = unused_export(self.module.info(), like);
+        self.entries.push(export(&name, kind, index));
         name
     }
 }
@@ -191,12 +182,6 @@ impl Exports<'_> {
 /// A mutable `i32` in the global section.
 fn variable(value: u8) -> Vec<u8> {
     vec![0x7f, 0x01, 0x41, value, 0x0b]
-}
-
-fn number(value: u32) -> Vec<u8> {
-    let mut written = Vec::new();
-    write_u32(&mut written, value);
-    written
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 //! The start section becomes an export that is called like any other: Wasmer would run it while it makes the instance,
 //! before the table is filled.
 
-use chassis_engine_api::{CheckedModule, ModuleInfo};
+use chassis_engine_api::CheckedModule;
+use chassis_engine_api::binary::{
+    HEADER, ORDER, export, id, kind, number, read_number, sections, unused_export, write_extended, write_number,
+    write_sized,
+};
 use wasmer::sys::wasmparser::{BinaryReaderError, Parser, Payload, TypeRef};
-
-use super::sections::{HEADER, read_u32, sections, write_extended, write_u32};
 
 /// A module with the additions.
 pub(crate) struct Additions {
@@ -45,12 +47,12 @@ impl Additions {
     pub(crate) fn new(module: &CheckedModule) -> Result<Self, BinaryReaderError> {
         let bytes = module.bytes();
         let counts = Counts::read(bytes)?;
-        let start = sections(bytes).find(|section| section.id == START).map(|section| section.payload.to_vec());
+        let start = sections(bytes).find(|section| section.id == id::START).map(|section| section.payload.to_vec());
         let info = module.info();
         let names = Names {
-            counter: free(info, "counter"),
-            refill: free(info, "refill"),
-            start: start.as_ref().map(|_| free(info, "start")),
+            counter: unused_export(info, "counter"),
+            refill: unused_export(info, "refill"),
+            start: start.as_ref().map(|_| unused_export(info, "start")),
         };
         let indices =
             Indices { refill: counts.functions, counter: counts.globals, number: counts.globals.saturating_add(1) };
@@ -58,18 +60,6 @@ impl Additions {
         Ok(Additions { bytes, indices, names, moved })
     }
 }
-
-const CUSTOM: u8 = 0;
-const TYPE: u8 = 1;
-const FUNCTION: u8 = 3;
-const TABLE: u8 = 4;
-const GLOBAL: u8 = 6;
-const EXPORT: u8 = 7;
-const START: u8 = 8;
-const CODE: u8 = 10;
-
-/// The order in which sections come, custom ones aside.
-const ORDER: [u8; 13] = [TYPE, 2, FUNCTION, TABLE, 5, 13, GLOBAL, EXPORT, START, 9, 12, CODE, 11];
 
 const I32: u8 = 0x7f;
 const I64: u8 = 0x7e;
@@ -116,46 +106,32 @@ impl Counts {
     }
 }
 
-/// A name that is not exported yet.
-fn free(info: &ModuleInfo, name: &str) -> String {
-    let mut name = format!("chassis:{name}");
-    while info.export(&name).is_some() {
-        name.push('_');
-    }
-    name
-}
-
 /// What each section gets, in the order of sections.
 fn additions(counts: &Counts, names: &Names, start: Option<&[u8]>) -> Vec<(u8, Vec<Vec<u8>>)> {
-    let mut exports =
-        vec![export(&names.counter, 3, &number(counts.globals)), export(&names.refill, 1, &number(counts.tables))];
+    let [types, tables, globals] = [counts.types, counts.tables, counts.globals].map(|count| count as usize);
+    let mut exports = vec![
+        export(&names.counter, kind::GLOBAL, &number(globals)),
+        export(&names.refill, kind::TABLE, &number(tables)),
+    ];
     if let (Some(name), Some(function)) = (&names.start, start) {
-        exports.push(export(name, 0, function));
+        exports.push(export(name, kind::FUNCTION, function));
     }
     // No locals; i32.const 0, call_indirect (type) (table), end.
     let mut body = vec![0, I32_CONST, 0, CALL_INDIRECT];
-    write_u32(&mut body, counts.types as usize);
-    write_u32(&mut body, counts.tables as usize);
+    write_number(&mut body, types);
+    write_number(&mut body, tables);
     body.push(END);
-    let mut sized_body = number_of(body.len());
-    sized_body.append(&mut body);
+    let mut sized_body = Vec::new();
+    write_sized(&mut sized_body, &body);
     vec![
-        (TYPE, vec![vec![0x60, 0, 0]]),
-        (FUNCTION, vec![number(counts.types)]),
+        (id::TYPE, vec![vec![0x60, 0, 0]]),
+        (id::FUNCTION, vec![number(types)]),
         // One element, without a maximum: calls through tables of a fixed size do not see what the host puts there.
-        (TABLE, vec![vec![FUNCREF, 0, 1]]),
-        (GLOBAL, vec![vec![I64, MUTABLE, I64_CONST, 0, END], vec![I32, MUTABLE, I32_CONST, 0, END]]),
-        (EXPORT, exports),
-        (CODE, vec![sized_body]),
+        (id::TABLE, vec![vec![FUNCREF, 0, 1]]),
+        (id::GLOBAL, vec![vec![I64, MUTABLE, I64_CONST, 0, END], vec![I32, MUTABLE, I32_CONST, 0, END]]),
+        (id::EXPORT, exports),
+        (id::CODE, vec![sized_body]),
     ]
-}
-
-fn export(name: &str, kind: u8, index: &[u8]) -> Vec<u8> {
-    let mut entry = number_of(name.len());
-    entry.extend_from_slice(name.as_bytes());
-    entry.push(kind);
-    entry.extend_from_slice(index);
-    entry
 }
 
 /// The module with the additions and without its start section, and by how much function bodies have moved.
@@ -165,7 +141,7 @@ fn write(bytes: &[u8], additions: Vec<(u8, Vec<Vec<u8>>)>) -> (Vec<u8>, usize) {
     let mut moved = 0;
     let mut additions = additions.into_iter().peekable();
     for section in sections(bytes) {
-        if section.id == CUSTOM {
+        if section.id == id::CUSTOM {
             written.extend_from_slice(section.whole);
             continue;
         }
@@ -175,12 +151,12 @@ fn write(bytes: &[u8], additions: Vec<(u8, Vec<Vec<u8>>)>) -> (Vec<u8>, usize) {
         match additions.next_if(|(id, _)| *id == section.id) {
             Some((id, added)) => {
                 let begin = write_extended(&mut written, id, section.payload, &added);
-                if id == CODE {
-                    let (_, entries) = read_u32(section.payload);
+                if id == id::CODE {
+                    let (_, entries) = read_number(section.payload);
                     moved = begin - (section.offset + section.payload.len() - entries.len());
                 }
             }
-            None if section.id == START => {}
+            None if section.id == id::START => {}
             None => written.extend_from_slice(section.whole),
         }
     }
@@ -192,16 +168,6 @@ fn write(bytes: &[u8], additions: Vec<(u8, Vec<Vec<u8>>)>) -> (Vec<u8>, usize) {
 
 fn rank(id: u8) -> usize {
     ORDER.iter().position(|known| *known == id).unwrap_or(ORDER.len())
-}
-
-fn number(value: u32) -> Vec<u8> {
-    number_of(value as usize)
-}
-
-fn number_of(value: usize) -> Vec<u8> {
-    let mut written = Vec::new();
-    write_u32(&mut written, value);
-    written
 }
 
 #[cfg(test)]
@@ -269,7 +235,7 @@ mod tests {
     fn the_start_section_becomes_an_export_with_a_name_of_its_own() {
         let (_, additions) = added(r#"(module (func $s) (start $s) (export "chassis:start" (func $s)))"#);
         assert_eq!(additions.names.start.as_deref(), Some("chassis:start_"));
-        assert!(sections(&additions.bytes).all(|section| section.id != START));
+        assert!(sections(&additions.bytes).all(|section| section.id != id::START));
         let (_, additions) = added("(module (func $s))");
         assert_eq!(additions.names.start, None);
     }

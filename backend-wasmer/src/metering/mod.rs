@@ -8,7 +8,6 @@
 mod additions;
 mod charges;
 mod middleware;
-mod sections;
 mod spending;
 
 pub(crate) use additions::{Additions, Names};

@@ -7,20 +7,17 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use chassis_engine_api::binary::{
+    HEADER, id, number, sections, write_extended, write_number, write_section, write_sized,
+};
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, RefType, TypeRef};
-
-use super::{HEADER, sections, write_extended, write_section, write_u32};
-
-const TYPE: u8 = 1;
-const FUNCTION: u8 = 3;
-const CODE: u8 = 10;
 
 const OPCODE: [u8; 2] = [0xfc, 0x0f];
 
 /// The module with calls in place of `table.grow`, or `None` if it has none.
 pub(super) fn as_calls(bytes: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
     // The opcode has other encodings with the same meaning, but none without its first byte.
-    if !sections(bytes).any(|section| section.id == CODE && section.payload.contains(&OPCODE[0])) {
+    if !sections(bytes).any(|section| section.id == id::CODE && section.payload.contains(&OPCODE[0])) {
         return Ok(None);
     }
     let found = Found::read(bytes)?;
@@ -102,15 +99,19 @@ impl Found {
         let mut written = bytes[..HEADER].to_vec();
         for section in sections(bytes) {
             match section.id {
-                TYPE => write_extended(&mut written, TYPE, section.payload, &types),
-                FUNCTION => write_extended(&mut written, FUNCTION, section.payload, &functions),
-                CODE => {
+                id::TYPE => {
+                    write_extended(&mut written, id::TYPE, section.payload, &types);
+                }
+                id::FUNCTION => {
+                    write_extended(&mut written, id::FUNCTION, section.payload, &functions);
+                }
+                id::CODE => {
                     let mut payload = number(self.bodies.len() + bodies.len());
                     for body in &self.bodies {
-                        write_body(&mut payload, &self.with_calls(bytes, body));
+                        write_sized(&mut payload, &self.with_calls(bytes, body));
                     }
                     payload.extend(bodies.iter().flatten());
-                    write_section(&mut written, CODE, &payload);
+                    write_section(&mut written, id::CODE, &payload);
                 }
                 _ => written.extend_from_slice(section.whole),
             }
@@ -124,7 +125,7 @@ impl Found {
         for (range, table) in &body.growths {
             written.extend_from_slice(&bytes[from..range.start]);
             written.push(0x10); // call
-            write_u32(&mut written, self.functions as usize + self.helpers[table]);
+            write_number(&mut written, self.functions as usize + self.helpers[table]);
             from = range.end;
         }
         written.extend_from_slice(&bytes[from..body.range.end]);
@@ -142,21 +143,10 @@ impl Found {
 fn helper_body(table: u32) -> Vec<u8> {
     // No locals; local.get 0, local.get 1, table.grow, end.
     let mut body = vec![0, 0x20, 0, 0x20, 1, OPCODE[0], OPCODE[1]];
-    write_u32(&mut body, table as usize);
+    write_number(&mut body, table as usize);
     body.push(0x0b);
     let mut written = Vec::new();
-    write_body(&mut written, &body);
-    written
-}
-
-fn write_body(written: &mut Vec<u8>, body: &[u8]) {
-    write_u32(written, body.len());
-    written.extend_from_slice(body);
-}
-
-fn number(value: usize) -> Vec<u8> {
-    let mut written = Vec::new();
-    write_u32(&mut written, value);
+    write_sized(&mut written, &body);
     written
 }
 
@@ -197,7 +187,7 @@ mod tests {
         let at = bytes.windows(2).position(|pair| pair == OPCODE).unwrap();
         bytes.splice(at + 1..at + 2, [0x8f, 0x80, 0x00]);
         // The body and the section are two bytes longer now.
-        let code = bytes.iter().position(|byte| *byte == CODE).unwrap();
+        let code = bytes.iter().position(|byte| *byte == id::CODE).unwrap();
         bytes[code + 1] += 2;
         bytes[code + 3] += 2;
         wasmparser::validate(&bytes).unwrap();
