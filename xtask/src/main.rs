@@ -11,12 +11,15 @@ mod wasmedge;
 
 use anyhow::{Result, bail};
 
+use crate::ci::Wasmedge;
+
 const USAGE: &str = "usage: cargo xtask TASK
 
   test [ARGUMENTS]    run every test that can run here; arguments go to `cargo test`
   ci                  format, tests, lints, documentation, features
   features            every choice of engines by cargo features builds, brings these engines only, and is described
                       the same everywhere
+  features --alone    the same, with a check of the library alone for every choice; takes many times as long
   features --test     run the tests of the command line in builds with one engine and with none
   plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
   plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there
@@ -30,8 +33,9 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["test", ref rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
-        ["features"] => subsets::run(),
-        ["features", "--test"] => subsets::test(),
+        ["features"] => subsets::check(&Wasmedge::provide()?, false),
+        ["features", "--alone"] => subsets::check(&Wasmedge::provide()?, true),
+        ["features", "--test"] => subsets::test(&Wasmedge::provide()?),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
         ["plugins", ref languages @ ..] => plugins::rebuild(languages),
         ["wasmedge"] => wasmedge::run(),

@@ -4,51 +4,65 @@
 mod tables;
 mod trees;
 
-use std::time::Instant;
-
 use anyhow::Result;
 
 use crate::ci::{Wasmedge, step};
 
 /// The engines, by the names of their features, in the order in which the default is chosen.
-const ENGINES: [&str; 4] = ["wasmtime", "wasmer", "wasmedge", "wasmi"];
+const ENGINES: [&str; 4] = ["wasmtime", "wasmer", WASMEDGE, "wasmi"];
+const WASMEDGE: &str = "wasmedge";
 /// The library for embedders, which must build with any choice of engines.
 const FACADE: &str = "chassis";
 const REGISTRY: &str = "chassis-engines";
 const COMMAND_LINE: &str = "chassis-cli";
 
-/// Checks all choices.
-pub(crate) fn run() -> Result<()> {
-    check(&Wasmedge::provide()?)
-}
-
 /// Checks all choices that can be built here, and names the others.
-pub(crate) fn check(wasmedge: &Wasmedge) -> Result<()> {
+///
+/// The facade is checked alone with each engine and with none. Engines and what else a build holds change the features of
+/// libraries that engines share, and so cargo would check each engine anew for each of the other choices: those are
+/// checked beside the backends of all engines, whatever was chosen, and thus with the same libraries. Crates that build
+/// with the fewest features build with more; `all_alone` has each choice checked alone all the same, at that price.
+pub(crate) fn check(wasmedge: &Wasmedge, all_alone: bool) -> Result<()> {
     step("tables of features", tables::check)?;
     step("dependencies of all choices of engines", trees::check)?;
-    let start = Instant::now();
     let (can, cannot): (Vec<_>, Vec<_>) =
-        choices().into_iter().partition(|engines| wasmedge.is_there() || !engines.contains(&"wasmedge"));
+        choices().into_iter().partition(|engines| wasmedge.is_there() || !engines.contains(&WASMEDGE));
+    for engines in can.iter().filter(|engines| engines.len() <= 1 || all_alone) {
+        alone(wasmedge, engines)?;
+    }
+    alone(wasmedge, &["wasmi-portable-dispatch"])?;
     for engines in &can {
-        build(wasmedge, FACADE, engines)?;
+        beside_backends(wasmedge, engines)?;
     }
-    for engines in can.iter().filter(|engines| engines.len() <= 1) {
-        build(wasmedge, REGISTRY, engines)?;
-        build(wasmedge, COMMAND_LINE, engines)?;
-    }
-    build(wasmedge, FACADE, &["wasmi-portable-dispatch"])?;
-    println!("{} choices of engines build: {} s", can.len(), start.elapsed().as_secs());
     for engines in cannot {
         println!("not checked, as libwasmedge is not here: {}", described(&engines));
     }
     Ok(())
 }
 
+/// Checks the facade as an embedder builds it.
+fn alone(wasmedge: &Wasmedge, engines: &[&str]) -> Result<()> {
+    let name = format!("{FACADE} alone with {}", described(engines));
+    wasmedge.cargo(&name, &["check", "--package", FACADE, "--no-default-features", "--features", &engines.join(",")])
+}
+
+/// Checks all packages that have engines to choose from, with all backends built whatever is chosen.
+fn beside_backends(wasmedge: &Wasmedge, engines: &[&str]) -> Result<()> {
+    let packages = [FACADE, REGISTRY, COMMAND_LINE];
+    let features: Vec<String> =
+        packages.iter().flat_map(|package| engines.iter().map(move |engine| format!("{package}/{engine}"))).collect();
+    let backends = ENGINES.iter().filter(|engine| wasmedge.is_there() || **engine != WASMEDGE);
+    let mut arguments: Vec<String> =
+        ["check", "--no-default-features", "--features", &features.join(",")].map(str::to_owned).to_vec();
+    arguments.extend(packages.map(|package| format!("--package={package}")));
+    arguments.extend(backends.map(|engine| format!("--package=chassis-backend-{engine}")));
+    wasmedge.cargo(&format!("all with {}", described(engines)), &arguments)
+}
+
 /// Runs the tests of the command line in builds with one engine and with none.
-pub(crate) fn test() -> Result<()> {
-    let wasmedge = Wasmedge::provide()?;
+pub(crate) fn test(wasmedge: &Wasmedge) -> Result<()> {
     for engines in choices().iter().filter(|engines| engines.len() <= 1) {
-        if !wasmedge.is_there() && engines.contains(&"wasmedge") {
+        if !wasmedge.is_there() && engines.contains(&WASMEDGE) {
             println!("not tested, as libwasmedge is not here: {}", described(engines));
             continue;
         }
@@ -58,12 +72,6 @@ pub(crate) fn test() -> Result<()> {
         wasmedge.cargo(&format!("tests of {COMMAND_LINE} with {}", described(engines)), &arguments)?;
     }
     Ok(())
-}
-
-fn build(wasmedge: &Wasmedge, package: &str, engines: &[&str]) -> Result<()> {
-    let list = engines.join(",");
-    let name = format!("{package} with {}", described(engines));
-    wasmedge.cargo(&name, &["check", "--package", package, "--no-default-features", "--features", &list])
 }
 
 /// Every subset of the engines, the smallest first.

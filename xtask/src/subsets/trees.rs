@@ -12,31 +12,43 @@ const PACKAGES: [(&str, &str); 4] =
 /// What makes a command-line tool or an HTTP server of a library.
 const UNWANTED: [&str; 3] = ["clap", "hyper", "tokio"];
 
-/// Compares the dependencies of every choice with what was chosen.
+/// What needs libwasmedge.
+const NEEDS_LIBRARY: &str = "wasmedge-sys";
+
+/// Compares the dependencies of every choice with what was chosen, and those of plain `cargo build` and `cargo test` with
+/// what every machine has.
 ///
 /// # Errors
 /// Names the first choice that brings an engine too many or too few, or more than a library should.
 pub(super) fn check() -> Result<()> {
+    if holds(&tree(&["--edges", "all"])?, NEEDS_LIBRARY) {
+        bail!("the default members of the workspace need libwasmedge");
+    }
     for engines in choices() {
         for package in [FACADE, REGISTRY, COMMAND_LINE] {
             let context = || format!("{package} with {}", described(&engines));
             // What only runs while an engine is built is no part of the program, but is no other engine either.
-            judge_engines(&tree(package, &engines, "normal,build")?, &engines).with_context(context)?;
+            judge_engines(&of(package, &engines, "normal,build")?, &engines).with_context(context)?;
             if package == FACADE {
-                judge_library(&tree(package, &engines, "normal")?).with_context(context)?;
+                judge_library(&of(package, &engines, "normal")?).with_context(context)?;
             }
         }
     }
     Ok(())
 }
 
-/// The dependencies, a line each that begins with name and version.
-fn tree(package: &str, engines: &[&str], edges: &str) -> Result<String> {
-    let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", package, "--edges", edges, "--prefix", "none", "--no-default-features"])
-        .args(["--features", &engines.join(",")])
-        .output()
-        .context("cargo tree")?;
+/// The dependencies of a package with these engines.
+fn of(package: &str, engines: &[&str], edges: &str) -> Result<String> {
+    let list = engines.join(",");
+    tree(&["--package", package, "--edges", edges, "--no-default-features", "--features", &list])
+}
+
+/// Dependencies, a line each that begins with name and version.
+fn tree(arguments: &[&str]) -> Result<String> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let mut command = Command::new(env!("CARGO"));
+    let output = command.args(["tree", "--prefix", "none"]).args(arguments).current_dir(root).output();
+    let output = output.context("cargo tree")?;
     if !output.status.success() {
         bail!("cargo tree: {}", String::from_utf8_lossy(&output.stderr));
     }
