@@ -13,16 +13,18 @@ use crate::{Gateway, SCRIPT};
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const STREAMED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
 
-on_engines!(
-    a_plugin_answers_from_any_callback,
-    a_response_that_has_begun_cannot_be_answered_any_more,
-    an_answer_cancels_the_upstream,
-    a_closed_stream_gets_no_answer,
-    plugins_see_their_own_answers,
-    plugins_see_the_failures_of_the_upstream,
-    an_upstream_that_breaks_off_never_looks_complete,
-    a_request_that_breaks_off_ends_its_stream,
-);
+cases! {
+    each_engine: [
+        a_plugin_answers_from_any_callback,
+        a_response_that_has_begun_cannot_be_answered_any_more,
+        an_answer_cancels_the_upstream,
+        a_closed_stream_gets_no_answer,
+        plugins_see_their_own_answers,
+        plugins_see_the_failures_of_the_upstream,
+        an_upstream_that_breaks_off_never_looks_complete,
+        a_request_that_breaks_off_ends_its_stream,
+    ]
+}
 
 fn post(act: &str, framing: &str) -> String {
     format!("POST / HTTP/1.1\r\nHost: test\r\nX-Act: {act}\r\n{framing}")

@@ -11,17 +11,19 @@ use crate::client::Client;
 use crate::upstream::{Request, Upstream};
 use crate::{Gateway, SCRIPT};
 
-on_engines!(
-    bodies_are_rewritten_both_ways,
-    what_is_not_looked_at_passes_untouched,
-    a_length_that_became_wrong_is_never_told,
-    bodies_stream_through_plugins_that_continue,
-    a_body_that_is_held_goes_on_whole,
-    plugins_see_the_pieces_and_the_end,
-    an_upstream_that_reads_slowly_slows_the_client,
-    a_client_that_reads_slowly_slows_the_upstream,
-    a_body_that_is_too_large_to_be_held_is_refused,
-);
+cases! {
+    each_engine: [
+        bodies_are_rewritten_both_ways,
+        what_is_not_looked_at_passes_untouched,
+        a_length_that_became_wrong_is_never_told,
+        bodies_stream_through_plugins_that_continue,
+        a_body_that_is_held_goes_on_whole,
+        plugins_see_the_pieces_and_the_end,
+        an_upstream_that_reads_slowly_slows_the_client,
+        a_client_that_reads_slowly_slows_the_upstream,
+        a_body_that_is_too_large_to_be_held_is_refused,
+    ]
+}
 
 /// `size` bytes, with a cat in each KiB and at both ends.
 fn cats(size: usize) -> Vec<u8> {

@@ -16,16 +16,18 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// The default deadline and what is added to it, with the slack that tests of times have.
 const LIMIT: Duration = Duration::from_millis((50 + 100) * 5);
 
-on_engines!(
-    a_plugin_that_ends_badly_is_503_and_other_routes_are_served,
-    the_next_request_of_the_same_plugin_is_served,
-    the_streams_of_a_vm_end_with_it,
-    a_crash_after_the_response_has_begun_breaks_it_off,
-    a_crash_at_the_end_of_a_stream_costs_it_nothing,
-    crashes_on_one_route_cost_others_nothing,
-    a_plugin_that_loops_while_it_starts_is_refused,
-    streams_end_as_fast_as_they_begin,
-);
+cases! {
+    each_engine: [
+        a_plugin_that_ends_badly_is_503_and_other_routes_are_served,
+        the_next_request_of_the_same_plugin_is_served,
+        the_streams_of_a_vm_end_with_it,
+        a_crash_after_the_response_has_begun_breaks_it_off,
+        a_crash_at_the_end_of_a_stream_costs_it_nothing,
+        crashes_on_one_route_cost_others_nothing,
+        a_plugin_that_loops_while_it_starts_is_refused,
+        streams_end_as_fast_as_they_begin,
+    ]
+}
 
 fn a_plugin_that_ends_badly_is_503_and_other_routes_are_served(engine: &str) {
     const BAD: [(&str, &str); 7] = [

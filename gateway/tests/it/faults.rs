@@ -12,6 +12,25 @@ use crate::Gateway;
 use crate::client::Client;
 use crate::upstream::Upstream;
 
+cases! {
+    once: [
+        an_upstream_that_is_down_is_502,
+        answers_that_are_none_are_502,
+        a_response_may_have_100_fields,
+        an_upstream_that_takes_too_long_is_504,
+        an_upstream_that_accepts_no_connection_is_504,
+        an_upstream_that_does_not_take_the_body_is_504,
+        a_body_that_breaks_off_never_looks_complete,
+        a_waiting_connection_that_was_closed_is_replaced,
+        what_a_waiting_connection_swallowed_is_sent_again_only_if_that_is_safe,
+        an_answer_before_the_end_of_the_request_is_no_deadlock,
+        a_client_that_leaves_ends_its_request_at_the_upstream,
+        a_client_that_reads_slowly_slows_the_upstream,
+        a_request_that_breaks_off_is_the_clients_fault,
+        an_upstream_that_has_answered_gets_no_more_of_the_request,
+    ]
+}
+
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A gateway whose upstream has 300 ms for everything.
@@ -20,7 +39,6 @@ fn impatient(upstream: impl std::fmt::Display) -> Gateway {
     Gateway::routes(&format!("[{{ uri: /*, upstream: {{ nodes: {{ \"{upstream}\": 1 }}, timeout: {timeout} }} }}]"))
 }
 
-#[test]
 fn an_upstream_that_is_down_is_502() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gateway = Gateway::to(address);
@@ -33,7 +51,6 @@ fn an_upstream_that_is_down_is_502() {
     assert_eq!(client.response("POST").status, 502);
 }
 
-#[test]
 fn answers_that_are_none_are_502() {
     let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(101));
@@ -70,7 +87,6 @@ fn answers_that_are_none_are_502() {
     }
 }
 
-#[test]
 fn a_response_may_have_100_fields() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{}\r\n", "X: y\r\n".repeat(99));
     let upstream = Upstream::start(move |mut connection| {
@@ -82,7 +98,6 @@ fn a_response_may_have_100_fields() {
     assert_eq!((response.status, response.headers.iter().filter(|(name, _)| name == "x").count()), (200, 99));
 }
 
-#[test]
 fn an_upstream_that_takes_too_long_is_504() {
     let silent = Upstream::start(|mut connection| {
         connection.request();
@@ -112,7 +127,6 @@ fn an_upstream_that_takes_too_long_is_504() {
     }
 }
 
-#[test]
 fn an_upstream_that_accepts_no_connection_is_504() {
     // A socket whose queue is full drops what comes next.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -128,7 +142,6 @@ fn an_upstream_that_accepts_no_connection_is_504() {
     assert!(started.elapsed() < Duration::from_millis(1500));
 }
 
-#[test]
 fn an_upstream_that_does_not_take_the_body_is_504() {
     let upstream = Upstream::start(|mut connection| {
         connection.head();
@@ -157,7 +170,6 @@ fn an_upstream_that_does_not_take_the_body_is_504() {
     sending.join().unwrap();
 }
 
-#[test]
 fn a_body_that_breaks_off_never_looks_complete() {
     for head in ["Content-Length: 10000", "Transfer-Encoding: chunked"] {
         for how in ["reset", "close", "stall"] {
@@ -180,7 +192,6 @@ fn a_body_that_breaks_off_never_looks_complete() {
     }
 }
 
-#[test]
 fn a_waiting_connection_that_was_closed_is_replaced() {
     // Each connection answers once, and is closed a little later.
     let upstream = Upstream::start(|mut connection| {
@@ -200,7 +211,6 @@ fn a_waiting_connection_that_was_closed_is_replaced() {
     assert_eq!(upstream.requests().len(), 10);
 }
 
-#[test]
 fn what_a_waiting_connection_swallowed_is_sent_again_only_if_that_is_safe() {
     // Each connection answers once, takes a second request and closes without an answer.
     let upstream = Upstream::start(|mut connection| {
@@ -222,7 +232,6 @@ fn what_a_waiting_connection_swallowed_is_sent_again_only_if_that_is_safe() {
     assert_eq!(lines, ["GET /1", "GET /2", "GET /2", "POST /3", "DELETE /4", "DELETE /5"]);
 }
 
-#[test]
 fn an_answer_before_the_end_of_the_request_is_no_deadlock() {
     let upstream = Upstream::start(|mut connection| {
         connection.head();
@@ -237,7 +246,6 @@ fn an_answer_before_the_end_of_the_request_is_no_deadlock() {
     assert_eq!((response.status, response.body.len(), response.complete), (413, 5_000_000, true));
 }
 
-#[test]
 fn a_client_that_leaves_ends_its_request_at_the_upstream() {
     for body_sent in [false, true] {
         let (tell, told) = mpsc::channel();
@@ -261,7 +269,6 @@ fn a_client_that_leaves_ends_its_request_at_the_upstream() {
     }
 }
 
-#[test]
 fn a_client_that_reads_slowly_slows_the_upstream() {
     let (tell, told) = mpsc::channel();
     let tell = std::sync::Mutex::new(tell);
@@ -285,7 +292,6 @@ fn a_client_that_reads_slowly_slows_the_upstream() {
     assert_eq!(&first, b"HTTP/1.1 200 OK");
 }
 
-#[test]
 fn a_request_that_breaks_off_is_the_clients_fault() {
     let upstream = Upstream::start(|mut connection| {
         connection.head();
@@ -308,7 +314,6 @@ fn a_request_that_breaks_off_is_the_clients_fault() {
     }
 }
 
-#[test]
 fn an_upstream_that_has_answered_gets_no_more_of_the_request() {
     let (tell, told) = mpsc::channel();
     let tell = std::sync::Mutex::new(tell);

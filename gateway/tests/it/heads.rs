@@ -8,9 +8,17 @@ use crate::Gateway;
 use crate::client::Client;
 use crate::upstream::Upstream;
 
+cases! {
+    once: [
+        malformed_heads_are_answered_and_reach_no_upstream,
+        a_bad_request_behind_good_ones_costs_them_nothing,
+        a_client_that_drips_its_head_gets_408,
+        limits_on_heads_may_be_higher_than_by_default,
+    ]
+}
+
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-#[test]
 fn malformed_heads_are_answered_and_reach_no_upstream() {
     let upstream = Upstream::answering(OK);
     let gateway = Gateway::to(upstream.address);
@@ -70,7 +78,6 @@ fn malformed_heads_are_answered_and_reach_no_upstream() {
     assert_eq!(Client::connect(gateway.address).get("/").status, 200);
 }
 
-#[test]
 fn a_bad_request_behind_good_ones_costs_them_nothing() {
     let upstream = Upstream::start(|mut connection| {
         while connection.request().is_some() {
@@ -92,7 +99,6 @@ fn a_bad_request_behind_good_ones_costs_them_nothing() {
     assert_eq!(upstream.requests().len(), 2);
 }
 
-#[test]
 fn a_client_that_drips_its_head_gets_408() {
     let upstream = Upstream::answering(OK);
     let gateway = Gateway::with(
@@ -129,7 +135,6 @@ fn a_client_that_drips_its_head_gets_408() {
     assert!(client.is_closed());
 }
 
-#[test]
 fn limits_on_heads_may_be_higher_than_by_default() {
     let gateway = Gateway::with("[{ uri: /*, upstream: { nodes: { \"builtin:echo\": 1 } } }]", |settings| {
         settings.head.lines = 300;

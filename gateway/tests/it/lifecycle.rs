@@ -19,7 +19,19 @@ use crate::client::Client;
 use crate::upstream::Upstream;
 use crate::{Gateway, SCRIPT, config, settings_with};
 
-#[test]
+cases! {
+    each_engine: [
+        a_worker_that_panics_while_it_starts_is_an_error,
+        a_worker_whose_task_panics_ends_and_that_is_an_error,
+    ]
+    once: [
+        an_address_in_use_is_an_error_that_names_it,
+        draining_ends_what_runs_and_takes_what_waits,
+        the_drain_limit_ends_what_does_not_end,
+        many_clients_on_several_workers,
+    ]
+}
+
 fn an_address_in_use_is_an_error_that_names_it() {
     let gateway = Gateway::to("builtin:echo");
     let text = format!("listen: [{}]", gateway.address);
@@ -28,7 +40,6 @@ fn an_address_in_use_is_an_error_that_names_it() {
     assert!(error.to_string().starts_with(&format!("cannot listen on {}: ", gateway.address)), "{error}");
 }
 
-#[test]
 fn draining_ends_what_runs_and_takes_what_waits() {
     let upstream = Upstream::start(|mut connection| {
         while connection.request().is_some() {
@@ -58,7 +69,6 @@ fn draining_ends_what_runs_and_takes_what_waits() {
     assert!(started.elapsed() < Duration::from_secs(3));
 }
 
-#[test]
 fn the_drain_limit_ends_what_does_not_end() {
     let upstream = Upstream::start(|mut connection| {
         connection.request();
@@ -78,7 +88,6 @@ fn the_drain_limit_ends_what_does_not_end() {
     assert!(client.is_closed());
 }
 
-#[test]
 fn many_clients_on_several_workers() {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     let text = format!(
@@ -100,12 +109,11 @@ fn many_clients_on_several_workers() {
     server.shut_down().unwrap();
 }
 
-#[test]
-fn a_worker_that_panics_while_it_starts_is_an_error() {
+fn a_worker_that_panics_while_it_starts_is_an_error(engine: &str) {
     let routes = "[{ uri: /*, plugins: { a: }, upstream: { nodes: { \"builtin:echo\": 1 } } }]";
     let text = config(&format!("[{{ name: a, {SCRIPT} }}]"), routes).replace("workers: 1", "workers: 3");
     let made = Arc::new(AtomicUsize::new(0));
-    let (settings, _sink) = settings_with("wasmi", &text, {
+    let (settings, _sink) = settings_with(engine, &text, {
         let made = made.clone();
         move |services| {
             let on_worker = thread::current().name().is_some_and(|name| name.starts_with("chassis-worker"));
@@ -126,13 +134,12 @@ impl LogSink for Trapdoor {
     }
 }
 
-#[test]
-fn a_worker_whose_task_panics_ends_and_that_is_an_error() {
+fn a_worker_whose_task_panics_ends_and_that_is_an_error(engine: &str) {
     let routes = "[{ uri: /*, plugins: { a: }, upstream: { nodes: { \"builtin:echo\": 1 } } }]";
     let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/test.yaml"));
     let load = || {
         let config = Config::parse(&config(&format!("[{{ name: a, {SCRIPT} }}]"), routes), file).unwrap();
-        let open = |_: Option<&str>| chassis_engines::open("wasmi", Profile::Deadline).map_err(|error| error.into());
+        let open = |_: Option<&str>| chassis_engines::open(engine, Profile::Deadline).map_err(|error| error.into());
         let services =
             Arc::new(|| Box::new(HostServices::new(Arc::new(Trapdoor), LogLevel::Trace)) as Box<dyn Services>);
         let policy = CompilePolicy::InProcess;

@@ -24,7 +24,6 @@ fn is_left_waiting(client: &Client) -> bool {
     peeked.is_err_and(|error| matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut))
 }
 
-#[test]
 fn connections_above_the_limit_wait_for_one_to_end() {
     let gateway = Gateway::with(ECHO, |settings| {
         let config = Arc::make_mut(&mut settings.config);
@@ -54,7 +53,6 @@ fn connections_above_the_limit_wait_for_one_to_end() {
     assert!(outside.iter_mut().all(|client| client.response("GET").status == 200));
 }
 
-#[test]
 fn a_full_worker_drains() {
     let mut gateway = Gateway::with(ECHO, |settings| {
         Arc::make_mut(&mut settings.config).limits.connections = 1;
@@ -69,7 +67,16 @@ fn a_full_worker_drains() {
     assert!(begin.elapsed() < Duration::from_secs(5));
 }
 
-on_engines!(requests_that_are_held_share_a_limit, responses_that_are_held_share_a_limit);
+cases! {
+    each_engine: [
+        requests_that_are_held_share_a_limit,
+        responses_that_are_held_share_a_limit,
+    ]
+    once: [
+        connections_above_the_limit_wait_for_one_to_end,
+        a_full_worker_drains,
+    ]
+}
 
 const LIMIT: usize = 1 << 20;
 const HALF: usize = LIMIT / 2;

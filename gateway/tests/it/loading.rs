@@ -4,7 +4,13 @@ use std::fs;
 
 use crate::{Gateway, config, place, settings};
 
-on_engines!(all_that_cannot_be_loaded_is_told_at_once, all_that_does_not_start_is_told_at_once, all_examples_start,);
+cases! {
+    each_engine: [
+        all_that_cannot_be_loaded_is_told_at_once,
+        all_that_does_not_start_is_told_at_once,
+        all_examples_start,
+    ]
+}
 
 fn all_that_cannot_be_loaded_is_told_at_once(engine: &str) {
     let directory = tempfile::tempdir().unwrap();

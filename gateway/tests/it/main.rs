@@ -1,11 +1,20 @@
 //! The gateway on real sockets of the loopback: clients and upstreams are raw, so that they can misbehave.
 #![allow(clippy::unwrap_used)]
 
-/// A module per engine, with each of these tests as a test that gets the engine's name.
-macro_rules! on_engines {
-    ($($test:ident),* $(,)?) => {
-        mod wasmtime { $(#[test] fn $test() { super::$test("wasmtime"); })* }
-        mod wasmi { $(#[test] fn $test() { super::$test("wasmi"); })* }
+/// Declares the cases of a module: those that run on each engine that was compiled in, named `<area>/<case>::<engine>`,
+/// and those that have to do with none, named `<area>/<case>`.
+macro_rules! cases {
+    ($(each_engine: [$($each:ident),* $(,)?])? $(once: [$($once:ident),* $(,)?])?) => {
+        pub(crate) fn trials() -> Vec<libtest_mimic::Trial> {
+            let mut trials = Vec::new();
+            $($(
+                for engine in chassis_engines::compiled_in() {
+                    trials.push($crate::trial(module_path!(), stringify!($each), Some(engine), move || $each(engine)));
+                }
+            )*)?
+            $($(trials.push($crate::trial(module_path!(), stringify!($once), None, $once));)*)?
+            trials
+        }
     };
 }
 
@@ -36,8 +45,37 @@ use chassis_gateway::config::Config;
 use chassis_gateway::plugins::{Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
 use chassis_host::{HostServices, LogSink};
+use libtest_mimic::{Arguments, Trial};
 
 use crate::sink::Sink;
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let trials = [
+        answers::trials(),
+        bodies::trials(),
+        failures::trials(),
+        faults::trials(),
+        heads::trials(),
+        lifecycle::trials(),
+        limits::trials(),
+        loading::trials(),
+        paths::trials(),
+        pausing::trials(),
+        plugins::trials(),
+        proxying::trials(),
+    ];
+    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+}
+
+fn trial(module: &str, case: &str, engine: Option<&str>, run: impl FnOnce() + Send + 'static) -> Trial {
+    let area = module.rsplit("::").next().unwrap_or_default();
+    let suffix = engine.map(|engine| format!("::{engine}")).unwrap_or_default();
+    Trial::test(format!("{area}/{case}{suffix}"), move || {
+        run();
+        Ok(())
+    })
+}
 
 /// A gateway that is shut down when it is dropped.
 struct Gateway {

@@ -35,11 +35,13 @@ fn paths(gateway: &Gateway, upstream: &Upstream, request: &str) -> (Option<Strin
     (seen.map(|line| line.message), requests[before].line.strip_prefix("GET ").unwrap().to_owned())
 }
 
-on_engines!(
-    a_spelling_gets_neither_around_a_plugin_nor_elsewhere,
-    escaped_slashes_pass_if_the_configuration_says_so,
-    a_plugin_that_changes_the_path_does_not_change_the_route,
-);
+cases! {
+    each_engine: [
+        a_spelling_gets_neither_around_a_plugin_nor_elsewhere,
+        escaped_slashes_pass_if_the_configuration_says_so,
+        a_plugin_that_changes_the_path_does_not_change_the_route,
+    ]
+}
 
 fn a_spelling_gets_neither_around_a_plugin_nor_elsewhere(engine: &str) {
     let upstream = Upstream::answering(OK);

@@ -9,16 +9,18 @@ use crate::{Gateway, SCRIPT};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-on_engines!(
-    a_paused_request_stops_no_other,
-    the_timer_resumes_each_request_once,
-    continue_within_the_callback_undoes_its_pause,
-    a_pause_ends_at_its_limit,
-    a_response_that_has_begun_breaks_off_at_the_limit,
-    a_client_that_leaves_ends_its_paused_stream,
-    a_paused_request_ends_when_the_gateway_stops,
-    a_request_whose_response_has_ended_is_not_held,
-);
+cases! {
+    each_engine: [
+        a_paused_request_stops_no_other,
+        the_timer_resumes_each_request_once,
+        continue_within_the_callback_undoes_its_pause,
+        a_pause_ends_at_its_limit,
+        a_response_that_has_begun_breaks_off_at_the_limit,
+        a_client_that_leaves_ends_its_paused_stream,
+        a_paused_request_ends_when_the_gateway_stops,
+        a_request_whose_response_has_ended_is_not_held,
+    ]
+}
 
 fn get(act: &str) -> String {
     format!("GET / HTTP/1.1\r\nHost: test\r\nX-Act: {act}\r\n\r\n")

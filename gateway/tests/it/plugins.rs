@@ -6,17 +6,19 @@ use crate::{Gateway, SCRIPT};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-on_engines!(
-    the_prime_authoriser_decides,
-    a_request_that_was_sent_has_the_time_for_responses,
-    headers_are_added_by_priority_and_in_reverse_on_the_way_back,
-    each_route_has_its_own_configuration,
-    a_configuration_is_a_string_or_a_mapping,
-    methods_and_statuses_without_body,
-    a_client_that_expects_100_continue_gets_it_if_its_body_is_wanted,
-    what_a_plugin_may_not_ask_for_is_500,
-    a_status_without_body_takes_the_body_away,
-);
+cases! {
+    each_engine: [
+        the_prime_authoriser_decides,
+        a_request_that_was_sent_has_the_time_for_responses,
+        headers_are_added_by_priority_and_in_reverse_on_the_way_back,
+        each_route_has_its_own_configuration,
+        a_configuration_is_a_string_or_a_mapping,
+        methods_and_statuses_without_body,
+        a_client_that_expects_100_continue_gets_it_if_its_body_is_wanted,
+        what_a_plugin_may_not_ask_for_is_500,
+        a_status_without_body_takes_the_body_away,
+    ]
+}
 
 fn the_prime_authoriser_decides(engine: &str) {
     for file in ["prime-auth", "prime-auth-010"] {

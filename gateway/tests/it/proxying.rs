@@ -8,9 +8,27 @@ use crate::Gateway;
 use crate::client::Client;
 use crate::upstream::Upstream;
 
+cases! {
+    once: [
+        a_request_arrives_as_it_was_sent,
+        connections_are_kept_on_both_sides,
+        no_connection_is_kept_for_no_time_and_any_is_for_very_long,
+        pipelined_requests_are_answered_in_order,
+        request_bodies_keep_their_framing,
+        what_is_meant_for_the_neighbour_is_not_passed_on,
+        responses_of_every_framing,
+        trailers_pass_both_ways,
+        routes_decide_and_what_has_none_is_404,
+        old_clients_are_served,
+        a_client_that_expects_100_continue_gets_it,
+        requests_are_shared_out_by_weight,
+        the_built_in_echo_tells_what_it_got,
+        large_bodies_stream_both_ways,
+    ]
+}
+
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-#[test]
 fn a_request_arrives_as_it_was_sent() {
     let upstream = Upstream::answering(OK);
     let gateway = Gateway::to(upstream.address);
@@ -23,7 +41,6 @@ fn a_request_arrives_as_it_was_sent() {
     assert_eq!(headers, ["host=example.com:8", "b=1", "b=3", "a=2", "x-empty=", "x-bytes=\u{e4}"]);
 }
 
-#[test]
 fn connections_are_kept_on_both_sides() {
     let upstream = Upstream::answering(OK);
     let gateway = Gateway::to(upstream.address);
@@ -36,7 +53,6 @@ fn connections_are_kept_on_both_sides() {
     assert_eq!((upstream.requests().len(), upstream.connections()), (60, 1));
 }
 
-#[test]
 fn no_connection_is_kept_for_no_time_and_any_is_for_very_long() {
     for (age, connections) in [(Duration::ZERO, 5), (Duration::MAX, 1)] {
         let upstream = Upstream::answering(OK);
@@ -48,7 +64,6 @@ fn no_connection_is_kept_for_no_time_and_any_is_for_very_long() {
     }
 }
 
-#[test]
 fn pipelined_requests_are_answered_in_order() {
     let upstream = Upstream::start(|mut connection| {
         while let Some(request) = connection.request() {
@@ -67,7 +82,6 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-#[test]
 fn request_bodies_keep_their_framing() {
     let upstream = Upstream::answering(OK);
     let gateway = Gateway::to(upstream.address);
@@ -93,7 +107,6 @@ fn request_bodies_keep_their_framing() {
     assert_eq!(upstream.connections(), 1);
 }
 
-#[test]
 fn what_is_meant_for_the_neighbour_is_not_passed_on() {
     let upstream = Upstream::answering(
         "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Up\r\nX-Up: 1\r\nKeep-Alive: timeout=5\r\nX-Stays: 1\r\n\
@@ -117,7 +130,6 @@ fn what_is_meant_for_the_neighbour_is_not_passed_on() {
     assert_eq!(client.get("/").text(), "ok");
 }
 
-#[test]
 fn responses_of_every_framing() {
     let upstream = Upstream::start(|mut connection| {
         while let Some(request) = connection.request() {
@@ -166,7 +178,6 @@ fn responses_of_every_framing() {
     assert_eq!(client.get("/chunked").status, 200);
 }
 
-#[test]
 fn trailers_pass_both_ways() {
     let upstream = Upstream::answering(
         "HTTP/1.1 200 OK\r\nTrailer: X-Sum, X-More\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nX-More: 8\r\n\r\n",
@@ -185,7 +196,6 @@ fn trailers_pass_both_ways() {
     assert_eq!((response.text(), response.trailers.len(), response.complete), ("ok", 0, true));
 }
 
-#[test]
 fn routes_decide_and_what_has_none_is_404() {
     let (one, two) = (Upstream::answering(OK), Upstream::answering(OK));
     let gateway = Gateway::routes(&format!(
@@ -214,7 +224,6 @@ fn routes_decide_and_what_has_none_is_404() {
     assert_eq!(client.response("CONNECT").status, 405);
 }
 
-#[test]
 fn old_clients_are_served() {
     let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n");
     let gateway = Gateway::to(upstream.address);
@@ -226,7 +235,6 @@ fn old_clients_are_served() {
     assert!(client.is_closed());
 }
 
-#[test]
 fn a_client_that_expects_100_continue_gets_it() {
     let upstream = Upstream::answering(OK);
     let gateway = Gateway::to(upstream.address);
@@ -242,7 +250,6 @@ fn a_client_that_expects_100_continue_gets_it() {
     assert_eq!(client.line().unwrap(), "HTTP/1.1 400 Bad Request");
 }
 
-#[test]
 fn requests_are_shared_out_by_weight() {
     let (one, two) = (Upstream::answering(OK), Upstream::answering(OK));
     let nodes = format!("{{ \"{}\": 3, \"{}\": 1 }}", one.address, two.address);
@@ -252,7 +259,6 @@ fn requests_are_shared_out_by_weight() {
     assert_eq!((one.requests().len(), two.requests().len()), (30, 10));
 }
 
-#[test]
 fn the_built_in_echo_tells_what_it_got() {
     let gateway = Gateway::to("builtin:echo");
     let mut client = Client::connect(gateway.address);
@@ -273,7 +279,6 @@ fn the_built_in_echo_tells_what_it_got() {
     assert_eq!(client.response("POST").status, 413);
 }
 
-#[test]
 fn large_bodies_stream_both_ways() {
     const SIZE: usize = 20 << 20;
     let upstream = Upstream::start(|mut connection| {

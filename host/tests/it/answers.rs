@@ -6,23 +6,25 @@ use chassis_abi::Direction;
 use crate::guest::callbacks;
 use crate::rig::Rig;
 
-on_each_engine! {
-    a_local_response_in_each_phase_takes_the_place_of_the_upstreams
-    a_local_response_stops_whatever_the_callback_returns
-    a_local_response_comes_from_a_tick_too
-    a_local_response_when_the_context_is_created
-    a_response_that_has_begun_is_not_replaced
-    the_second_local_response_has_no_effect
-    response_callbacks_of_those_that_know_the_stream_see_it
-    who_has_seen_the_upstreams_headers_is_not_shown_others
-    a_plugin_may_change_and_hold_another_ones_response
-    headers_and_details_of_a_local_response
-    what_comes_from_the_upstream_after_it_is_dropped
-    a_closed_stream_is_reset
-    the_hosts_own_answer_passes_no_plugin
-    a_grpc_client_gets_trailers_only
-    a_grpc_status_is_the_plugins_or_that_of_the_http_status
-    a_crash_is_unavailable_in_grpc
+cases! {
+    each_engine: [
+        a_local_response_in_each_phase_takes_the_place_of_the_upstreams,
+        a_local_response_stops_whatever_the_callback_returns,
+        a_local_response_comes_from_a_tick_too,
+        a_local_response_when_the_context_is_created,
+        a_response_that_has_begun_is_not_replaced,
+        the_second_local_response_has_no_effect,
+        response_callbacks_of_those_that_know_the_stream_see_it,
+        who_has_seen_the_upstreams_headers_is_not_shown_others,
+        a_plugin_may_change_and_hold_another_ones_response,
+        headers_and_details_of_a_local_response,
+        what_comes_from_the_upstream_after_it_is_dropped,
+        a_closed_stream_is_reset,
+        the_hosts_own_answer_passes_no_plugin,
+        a_grpc_client_gets_trailers_only,
+        a_grpc_status_is_the_plugins_or_that_of_the_http_status,
+        a_crash_is_unavailable_in_grpc,
+    ]
 }
 
 const PHASES: [&str; 6] = [

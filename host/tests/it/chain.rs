@@ -5,19 +5,21 @@ use chassis_abi::{Direction, HeaderList};
 
 use crate::rig::{Rig, spec};
 
-on_each_engine! {
-    headers_are_shown_and_changed_both_ways
-    callbacks_get_sizes_and_the_end
-    a_message_that_ended_with_its_headers_has_no_body
-    the_response_passes_the_chain_in_reverse
-    bodies_are_changed_piece_by_piece
-    each_plugin_sees_what_the_one_before_let_pass
-    trailers_are_shown_and_changed
-    trailers_follow_a_body_without_bytes
-    trailers_may_be_added_to_a_body
-    what_comes_after_the_end_or_twice_is_dropped
-    framing_and_hop_by_hop_fields_belong_to_the_host
-    a_chain_without_plugins_lets_everything_pass
+cases! {
+    each_engine: [
+        headers_are_shown_and_changed_both_ways,
+        callbacks_get_sizes_and_the_end,
+        a_message_that_ended_with_its_headers_has_no_body,
+        the_response_passes_the_chain_in_reverse,
+        bodies_are_changed_piece_by_piece,
+        each_plugin_sees_what_the_one_before_let_pass,
+        trailers_are_shown_and_changed,
+        trailers_follow_a_body_without_bytes,
+        trailers_may_be_added_to_a_body,
+        what_comes_after_the_end_or_twice_is_dropped,
+        framing_and_hop_by_hop_fields_belong_to_the_host,
+        a_chain_without_plugins_lets_everything_pass,
+    ]
 }
 
 fn headers(list: &[(&'static str, &'static str)]) -> HeaderList {

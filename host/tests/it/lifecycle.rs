@@ -5,20 +5,22 @@ use chassis_host::{Crash, Link, StartError};
 
 use crate::rig::{LONG, Rig, load, spec};
 
-on_each_engine! {
-    a_reactor_is_initialised_and_then_its_main_runs
-    the_other_name_of_main_runs_where_there_is_no_main
-    a_command_is_started
-    configurations_are_what_the_plugin_was_added_with
-    a_plugin_may_refuse_to_start
-    a_start_that_is_stopped_is_an_error
-    nothing_of_a_failed_start_is_left
-    contexts_are_created_and_deleted_in_order
-    a_chain_is_created_and_deleted_plugin_by_plugin
-    a_plugin_that_is_never_reached_has_no_context
-    configurations_have_plugin_contexts_of_their_own
-    a_link_to_nothing_is_answered_with_503
-    older_headers_callbacks_have_two_parameters
+cases! {
+    each_engine: [
+        a_reactor_is_initialised_and_then_its_main_runs,
+        the_other_name_of_main_runs_where_there_is_no_main,
+        a_command_is_started,
+        configurations_are_what_the_plugin_was_added_with,
+        a_plugin_may_refuse_to_start,
+        a_start_that_is_stopped_is_an_error,
+        nothing_of_a_failed_start_is_left,
+        contexts_are_created_and_deleted_in_order,
+        a_chain_is_created_and_deleted_plugin_by_plugin,
+        a_plugin_that_is_never_reached_has_no_context,
+        configurations_have_plugin_contexts_of_their_own,
+        a_link_to_nothing_is_answered_with_503,
+        older_headers_callbacks_have_two_parameters,
+    ]
 }
 
 /// A guest that says in which order its exports are called.

@@ -6,17 +6,19 @@ use chassis_abi::Direction;
 use crate::guest::callbacks;
 use crate::rig::{LONG, Rig, spec};
 
-on_each_engine! {
-    a_request_body_over_the_limit_is_answered_with_413
-    a_response_body_over_the_limit_is_answered_with_502
-    a_request_over_the_limit_is_cut_off_where_its_response_has_passed
-    body_behind_paused_headers_counts
-    a_body_that_passes_does_not_count
-    an_edit_may_not_grow_a_body_over_the_limit
-    memory_is_granted_up_to_its_limit
-    the_limit_of_a_chain_is_its_smallest
-    all_streams_of_a_worker_share_one_limit
-    a_large_answer_needs_room
+cases! {
+    each_engine: [
+        a_request_body_over_the_limit_is_answered_with_413,
+        a_response_body_over_the_limit_is_answered_with_502,
+        a_request_over_the_limit_is_cut_off_where_its_response_has_passed,
+        body_behind_paused_headers_counts,
+        a_body_that_passes_does_not_count,
+        an_edit_may_not_grow_a_body_over_the_limit,
+        memory_is_granted_up_to_its_limit,
+        the_limit_of_a_chain_is_its_smallest,
+        all_streams_of_a_worker_share_one_limit,
+        a_large_answer_needs_room,
+    ]
 }
 
 /// Adds a plugin that may hold back 10 bytes.

@@ -6,12 +6,14 @@ use chassis_host::PluginError;
 use crate::guest::guest;
 use crate::rig::{load, spec};
 
-on_each_engine! {
-    a_good_module_says_what_it_is
-    everything_that_is_wrong_is_said_at_once
-    each_part_that_must_be_there_is_asked_for
-    an_export_of_a_wrong_type_is_refused
-    what_is_no_module_is_refused
+cases! {
+    each_engine: [
+        a_good_module_says_what_it_is,
+        everything_that_is_wrong_is_said_at_once,
+        each_part_that_must_be_there_is_asked_for,
+        an_export_of_a_wrong_type_is_refused,
+        what_is_no_module_is_refused,
+    ]
 }
 
 fn problems(engine: &str, text: &str) -> Vec<String> {

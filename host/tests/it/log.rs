@@ -7,10 +7,15 @@ use chassis_host::{HostServices, LogLine, LogSink, Reason};
 
 use crate::rig::Rig;
 
-on_each_engine! {
-    a_line_says_who_said_it_where
-    standard_output_and_error_are_lines_too
-    bytes_that_are_no_text_are_escaped
+cases! {
+    each_engine: [
+        a_line_says_who_said_it_where,
+        standard_output_and_error_are_lines_too,
+        bytes_that_are_no_text_are_escaped,
+    ]
+    once: [
+        a_plugin_over_its_rate_does_not_silence_another,
+    ]
 }
 
 fn a_line_says_who_said_it_where(engine: &'static str) {
@@ -82,7 +87,6 @@ impl LogSink for Lines {
     }
 }
 
-#[test]
 fn a_plugin_over_its_rate_does_not_silence_another() {
     let lines = Arc::new(Lines::default());
     let mut services = HostServices::new(lines.clone(), LogLevel::Info);

@@ -10,27 +10,29 @@ use chassis_abi::{Direction, HeaderList};
 use crate::guest::callbacks;
 use crate::rig::{LONG, Rig};
 
-on_each_engine! {
-    a_paused_request_waits_until_it_is_continued_by_a_tick
-    an_unknown_action_is_a_pause
-    a_continue_from_the_callback_that_pauses_resumes
-    a_continue_without_a_pause_is_nothing
-    a_continue_of_the_other_direction_is_nothing
-    another_stream_resumes_by_the_effective_context
-    another_plugin_cannot_resume
-    only_the_first_of_many_continues_counts
-    body_is_shown_while_headers_are_paused_and_waits_behind_them
-    body_that_left_the_last_plugin_waits_for_its_headers
-    a_paused_body_grows_until_it_is_let_pass
-    a_paused_body_can_be_changed_and_continued_from_a_tick
-    body_that_was_not_shown_does_not_pass_by_a_continue
-    paused_trailers_hold_the_end_back
-    a_body_is_not_ended_before_its_trailers_may_pass
-    a_plugin_without_trailers_callback_holds_them_behind_its_body
-    a_paused_response_waits_too
-    a_stream_that_ends_while_it_is_paused_is_gone
-    many_streams_are_resumed_in_turns
-    the_stream_is_woken_when_it_gets_further
+cases! {
+    each_engine: [
+        a_paused_request_waits_until_it_is_continued_by_a_tick,
+        an_unknown_action_is_a_pause,
+        a_continue_from_the_callback_that_pauses_resumes,
+        a_continue_without_a_pause_is_nothing,
+        a_continue_of_the_other_direction_is_nothing,
+        another_stream_resumes_by_the_effective_context,
+        another_plugin_cannot_resume,
+        only_the_first_of_many_continues_counts,
+        body_is_shown_while_headers_are_paused_and_waits_behind_them,
+        body_that_left_the_last_plugin_waits_for_its_headers,
+        a_paused_body_grows_until_it_is_let_pass,
+        a_paused_body_can_be_changed_and_continued_from_a_tick,
+        body_that_was_not_shown_does_not_pass_by_a_continue,
+        paused_trailers_hold_the_end_back,
+        a_body_is_not_ended_before_its_trailers_may_pass,
+        a_plugin_without_trailers_callback_holds_them_behind_its_body,
+        a_paused_response_waits_too,
+        a_stream_that_ends_while_it_is_paused_is_gone,
+        many_streams_are_resumed_in_turns,
+        the_stream_is_woken_when_it_gets_further,
+    ]
 }
 
 const REQUEST_HEADERS: &str = "proxy_on_request_headers";

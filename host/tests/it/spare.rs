@@ -12,13 +12,15 @@ use chassis_host::{HostServices, LogLine, LogSink, Preparer, Worker};
 use crate::guest::{callbacks, guest};
 use crate::rig::{LONG, Rig, load, spec};
 
-on_each_engine! {
-    the_spare_is_started_on_another_thread
-    a_stream_waits_for_a_vm_and_goes_on_with_it
-    there_is_one_spare_however_many_crashes_come
-    a_vm_that_cannot_be_started_again_fails_its_streams
-    the_embedder_is_woken_when_a_vm_is_there
-    a_host_that_fails_while_it_starts_a_vm_leaves_nobody_waiting
+cases! {
+    each_engine: [
+        the_spare_is_started_on_another_thread,
+        a_stream_waits_for_a_vm_and_goes_on_with_it,
+        there_is_one_spare_however_many_crashes_come,
+        a_vm_that_cannot_be_started_again_fails_its_streams,
+        the_embedder_is_woken_when_a_vm_is_there,
+        a_host_that_fails_while_it_starts_a_vm_leaves_nobody_waiting,
+    ]
 }
 
 const TRAP: &str = "unreachable";

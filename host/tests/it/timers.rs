@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use crate::guest::callbacks;
 use crate::rig::{Rig, spec};
 
-on_each_engine! {
-    a_tick_comes_after_each_period
-    missed_ticks_are_not_made_up_for
-    a_period_of_zero_ends_it
-    a_tick_may_change_its_period
-    it_belongs_to_the_plugin_context_whoever_asks
-    each_plugin_context_has_its_own
-    it_ends_with_its_vm
-    a_vm_that_takes_over_waits_for_its_own_period
-    it_goes_by_the_embedders_clock
-    the_last_period_of_many_counts
+cases! {
+    each_engine: [
+        a_tick_comes_after_each_period,
+        missed_ticks_are_not_made_up_for,
+        a_period_of_zero_ends_it,
+        a_tick_may_change_its_period,
+        it_belongs_to_the_plugin_context_whoever_asks,
+        each_plugin_context_has_its_own,
+        it_ends_with_its_vm,
+        a_vm_that_takes_over_waits_for_its_own_period,
+        it_goes_by_the_embedders_clock,
+        the_last_period_of_many_counts,
+    ]
 }
 
 fn tick(action: &str) -> String {
