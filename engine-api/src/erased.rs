@@ -32,6 +32,12 @@ pub trait AnyEngine<S>: Send + Sync {
     /// See [`LoadError`].
     fn load(&self, module: &CheckedModule, policy: &CompilePolicy) -> Result<Arc<dyn AnyLinked<S>>, LoadError>;
 
+    /// Loads saved code and links it: [`load`](AnyEngine::load) without compiling.
+    ///
+    /// # Errors
+    /// [`LoadError`]; an artefact of another engine or of another module among others.
+    fn load_artefact(&self, module: &CheckedModule, artefact: &Artefact) -> Result<Arc<dyn AnyLinked<S>>, LoadError>;
+
     /// Compiles a module on this thread and saves the code; `None` where the engine has none to save.
     ///
     /// # Errors
@@ -107,6 +113,13 @@ where
         // Planned first: a module that cannot be linked is not worth compiling.
         let plan = LinkPlan::new::<S, H>(module.info(), self.exports)?;
         let compiled = policy.compile(&self.engine, module)?;
+        let linked = self.engine.link::<S, H>(&compiled, plan)?;
+        Ok(Arc::new(ErasedLinked { engine: self.engine.clone(), module: module.clone(), linked }))
+    }
+
+    fn load_artefact(&self, module: &CheckedModule, artefact: &Artefact) -> Result<Arc<dyn AnyLinked<S>>, LoadError> {
+        let plan = LinkPlan::new::<S, H>(module.info(), self.exports)?;
+        let compiled = self.engine.load(module, artefact)?;
         let linked = self.engine.link::<S, H>(&compiled, plan)?;
         Ok(Arc::new(ErasedLinked { engine: self.engine.clone(), module: module.clone(), linked }))
     }

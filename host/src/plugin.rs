@@ -104,6 +104,19 @@ impl Plugin {
         policy: &CompilePolicy,
     ) -> Result<Arc<Plugin>, PluginError> {
         let bytes = read_module(&spec.file, spec.limits.front.module_bytes)?;
+        Plugin::from_bytes(spec, bytes, engine, policy)
+    }
+
+    /// As [`load`](Plugin::load), of a binary module that was read already; the file's name is for messages only.
+    ///
+    /// # Errors
+    /// [`PluginError`] with everything that is wrong.
+    pub fn from_bytes(
+        spec: PluginSpec,
+        bytes: Vec<u8>,
+        engine: &dyn AnyEngine<VmState>,
+        policy: &CompilePolicy,
+    ) -> Result<Arc<Plugin>, PluginError> {
         let fail = |problems: Vec<Problem>| PluginError::Module { file: spec.file.clone(), problems };
         let module = CheckedModule::new(bytes, &spec.limits.front).map_err(|error| fail(vec![Problem::of(error)]))?;
         let mut problems = judge(module.info());
