@@ -1,0 +1,32 @@
+;; A plugin of one request: reads two headers, adds one, and has every callback that a stream without a body goes through.
+(module
+  (import "env" "proxy_get_header_map_value"
+    (func $get (param $map i32) (param $name i32) (param $size i32) (param $data i32) (param $data_size i32) (result i32)))
+  (import "env" "proxy_add_header_map_value"
+    (func $add (param $map i32) (param $name i32) (param $size i32) (param $value i32) (param $value_size i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0x100) ":path")
+  (data (i32.const 0x110) "user-agent")
+  (data (i32.const 0x120) "x-plugin")
+  (data (i32.const 0x130) "chassis")
+  ;; The heap is a page that is used again and again: nothing is kept.
+  (global $next (mut i32) (i32.const 0x1000))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_memory_allocate") (param $size i32) (result i32) (local $at i32)
+    (local.set $at (global.get $next))
+    (if (i32.gt_u (i32.add (local.get $at) (local.get $size)) (i32.const 0xf000))
+      (then (local.set $at (i32.const 0x1000))))
+    (global.set $next (i32.and (i32.add (i32.add (local.get $at) (local.get $size)) (i32.const 7)) (i32.const -8)))
+    (local.get $at))
+  (func (export "proxy_on_context_create") (param i32 i32))
+  (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (drop (call $get (i32.const 0) (i32.const 0x100) (i32.const 5) (i32.const 0) (i32.const 4)))
+    (drop (call $get (i32.const 0) (i32.const 0x110) (i32.const 10) (i32.const 0) (i32.const 4)))
+    (call $add (i32.const 0) (i32.const 0x120) (i32.const 8) (i32.const 0x130) (i32.const 7)))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+  (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
+  (func (export "proxy_on_log") (param i32))
+  (func (export "proxy_on_delete") (param i32))
+  (@custom "chassis.native" "bench"))
