@@ -51,12 +51,16 @@ impl LinkPlan {
                     }
                     imports.push(planned);
                 }
-                Err(reason) => missing.push(MissingImport {
-                    module: import.module.clone(),
-                    name: import.name.clone(),
-                    hint: H::hint(&import.module, &import.name),
-                    reason,
-                }),
+                Err(reason) => {
+                    // Who imports a function that is there, with a wrong type, is not helped by what helps with names.
+                    let known = offered.iter().any(|o| o.module == import.module && o.name == import.name);
+                    missing.push(MissingImport {
+                        module: import.module.clone(),
+                        name: import.name.clone(),
+                        hint: H::hint(&import.module, &import.name).filter(|_| !known),
+                        reason,
+                    });
+                }
             }
         }
         let wrong = wrong_exports(info, exports);
