@@ -8,6 +8,7 @@
 mod choice;
 mod compile;
 mod completions;
+mod conformance;
 mod engines;
 mod exit;
 mod inspect;
@@ -26,7 +27,7 @@ use crate::style::Color;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  success
-  1  the check ran and the answer is no (run: the engines do not agree)
+  1  the check ran and the answer is no (run: the engines do not agree; conformance: a case failed)
   2  the command line is wrong
   3  the plugin failed: trap, deadline, exit, refused start, endless pause
   4  a module, a configuration or an address cannot be used
@@ -39,6 +40,7 @@ Examples:
   chassis run plugin.wat --engine all --body @request.json --config @plugin.json
   chassis inspect plugin.wasm
   chassis engines
+  chassis conformance --engine all
   chassis completions bash > chassis.bash";
 
 /// Serve, run and inspect Proxy-Wasm plugins, on any engine.
@@ -59,6 +61,7 @@ enum Command {
     Run(Box<run::Args>),
     Inspect(inspect::Args),
     Engines(engines::Args),
+    Conformance(conformance::Args),
     Completions(completions::Args),
     #[command(hide = true)]
     Compile(compile::Args),
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
         Command::Engines(args) => engines::execute(&args),
+        Command::Conformance(args) => conformance::execute(&args),
         Command::Completions(args) => completions::execute(&args),
         Command::Compile(args) => return ExitCode::from(compile::execute(&args)),
     };

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use chassis_abi::HeaderList;
+use chassis_conformance::drive::Message;
 
-use super::driver::Message;
 use crate::exit::{Exit, Failure};
 use crate::values::{Content, Field};
 

@@ -1,15 +1,9 @@
 //! `chassis run`: requests through one plugin, without a server.
 
-mod compare;
-mod driver;
 mod input;
-mod record;
-mod report;
-mod services;
 mod timeline;
 mod upstream;
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,16 +11,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_abi::{Identity, LogLevel};
-use chassis_engine_api::compile::CompilePolicy;
-use chassis_host::{FailPolicy, Plugin, PluginLimits, PluginSpec, Preparer};
+use chassis_conformance::drive::{
+    self, Ask, Cut, LOAD, Origin, Outcome, Plan, Report, Run, SCHEMA, Scripted, Settings, Trip, Upstream,
+};
+use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 use clap::ValueEnum;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use self::driver::{Driver, Error, Message, Outcome, Settings, Trip, Upstream, World};
-use self::record::Recorder;
-use self::report::{Report, Run, SCHEMA};
-use self::services::{Clock, Origin, RunServices};
-use self::upstream::{Remote, Scripted};
+use self::upstream::Remote;
 use crate::choice::{self, Compile, Engine};
 use crate::exit::{Ended, Exit, Failure};
 use crate::style;
@@ -193,21 +185,9 @@ fn memory(text: &str) -> Result<u64, String> {
     if (64 << 10..=4 << 30).contains(&size) { Ok(size) } else { Err("must be 64KiB to 4GiB".to_owned()) }
 }
 
-/// Everything about the runs that does not depend on the engine.
-struct Plan {
-    spec: PluginSpec,
-    policy: CompilePolicy,
-    origin: Origin,
-    configuration: Bytes,
-    properties: Arc<HashMap<Vec<u8>, Bytes>>,
-    level: LogLevel,
-    request: Message,
-    settings: Settings,
-    repeat: u32,
-}
-
 pub(crate) fn execute(args: &Args) -> Ended {
     let plan = plan(args)?;
+    let ask = ask(args)?;
     let mut upstream = upstream(args)?;
     let engines = choice::engines(&args.engine)?;
     let file = args.plugin.display().to_string();
@@ -217,9 +197,11 @@ pub(crate) fn execute(args: &Args) -> Ended {
     let mut runs: Vec<Vec<Run>> = Vec::new();
     for engine in &engines {
         let mut of_engine = Vec::new();
-        let trips = run(engine, &plan, &mut *upstream)?;
-        for (index, (trip, code)) in trips.iter().enumerate() {
-            exit = exit.max(*code);
+        let asks = std::iter::repeat_n(&ask, args.repeat as usize);
+        let trips = drive::run(&engine.engine, &plan, asks, &mut *upstream)
+            .map_err(|error| Failure::new(Exit::Invalid, error))?;
+        for (index, trip) in trips.iter().enumerate() {
+            exit = exit.max(code(trip));
             of_engine.push(Run::new(engine.name, &file, trip));
             if let Some(error) = trip.error.as_ref().filter(|error| error.kind == LOAD) {
                 complain(&mut said, &error.message)?;
@@ -227,7 +209,7 @@ pub(crate) fn execute(args: &Args) -> Ended {
                 if std::mem::replace(&mut shown, true) {
                     style::print("\n")?;
                 }
-                style::print(&timeline::timeline(&title(engine, &plan, &file, index), &plan.request, trip))?;
+                style::print(&timeline::timeline(&title(engine, args, &file, index), &ask.request, trip))?;
             }
         }
         runs.push(of_engine);
@@ -258,9 +240,6 @@ fn upstream(args: &Args) -> Result<Box<dyn Upstream>, Failure> {
     Ok(Box::new(Scripted(response)))
 }
 
-/// The kind of an error that is the module's.
-const LOAD: &str = "load";
-
 fn plan(args: &Args) -> Result<Plan, Failure> {
     let name = args.plugin.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let vm_configuration = input::configuration(args.vm_config.as_ref())?;
@@ -273,7 +252,6 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
     };
     let properties =
         args.property.iter().map(|property| (property.path.clone(), Bytes::from(property.value.clone()))).collect();
-    let authority = args.upstream.as_deref().unwrap_or("localhost");
     Ok(Plan {
         spec: PluginSpec {
             identity: Identity { name, vm_configuration, ..Identity::default() },
@@ -281,67 +259,38 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
             limits,
             fail_policy: FailPolicy::Closed,
         },
+        module: None,
         policy: args.compile.policy()?,
         origin: Origin::now(),
         configuration: input::configuration(args.config.as_ref())?,
         properties: Arc::new(properties),
         level: args.log_level.into(),
-        request: input::request(&args.request, authority, &args.header, args.body.as_ref(), &args.trailer)?,
-        settings: Settings {
-            chunk: args.chunk_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX)),
-            ticks: args.ticks,
-            pause_limit: args.pause_limit,
-        },
-        repeat: args.repeat,
+        settings: Settings { ticks: args.ticks, pause_limit: args.pause_limit },
     })
 }
 
-/// All repetitions on one engine, each with the exit code that it stands for.
-fn run(engine: &Engine, plan: &Plan, upstream: &mut dyn Upstream) -> Result<Vec<(Trip, Exit)>, Failure> {
-    let plugin = match Plugin::load(plan.spec.clone(), &*engine.engine, &plan.policy) {
-        Ok(plugin) => plugin,
-        Err(error) => {
-            let error =
-                Error { kind: LOAD, callback: String::new(), message: error.to_string(), backtrace: Vec::new() };
-            return Ok(vec![(Trip::not_loaded(error, Vec::new()), Exit::Invalid)]);
-        }
-    };
-    let recorder = Recorder::default();
-    let clock = Clock::new(&plan.origin);
-    let (origin, level, properties) = (plan.origin, plan.level, plan.properties.clone());
-    let services = {
-        let clock = clock.clone();
-        move |recorder| RunServices::new(&origin, clock.clone(), recorder, level, properties.clone())
-    };
-    let own = services(Some(recorder.clone()));
-    let spares = Arc::new(move || Box::new(services(None)) as Box<dyn chassis_abi::Services>);
-    let preparer = Preparer::new(spares).map_err(|error| Failure::new(Exit::Invalid, error))?;
-    let settings = plan.settings.clone();
-    let configuration = plan.configuration.clone();
-    let world = World { services: own, clock, recorder: recorder.clone(), preparer };
-    let mut driver = match Driver::start(plugin.clone(), configuration, world, settings) {
-        Ok(driver) => driver,
-        Err(error) => {
-            let exit = Exit::from(&error);
-            let trip = Trip::not_loaded(driver::start_error(&plugin, &error), recorder.take());
-            return Ok(vec![(trip, exit)]);
-        }
-    };
-    let mut trips = Vec::new();
-    for _ in 0..plan.repeat {
-        let trip = driver.request(&plan.request, upstream);
-        let exit = match trip.outcome {
-            Outcome::Response | Outcome::LocalResponse | Outcome::Reset => Exit::Success,
-            Outcome::Crash | Outcome::Paused | Outcome::LoadError => Exit::PluginFailed,
-        };
-        trips.push((trip, exit));
-    }
-    Ok(trips)
+/// The request, with bodies cut as it was said.
+fn ask(args: &Args) -> Result<Ask, Failure> {
+    let authority = args.upstream.as_deref().unwrap_or("localhost");
+    let request = input::request(&args.request, authority, &args.header, args.body.as_ref(), &args.trailer)?;
+    let piece = args.chunk_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));
+    let cut = Cut { piece, late_end: false };
+    Ok(Ask { request, request_cut: cut, response_cut: cut })
 }
 
-fn title(engine: &Engine, plan: &Plan, file: &str, index: usize) -> String {
+/// The exit code that a request stands for.
+fn code(trip: &Trip) -> Exit {
+    match trip.outcome {
+        Outcome::Response | Outcome::LocalResponse | Outcome::Reset => Exit::Success,
+        Outcome::LoadError if trip.refused_configuration() => Exit::Invalid,
+        Outcome::LoadError if trip.error.as_ref().is_some_and(|error| error.kind == LOAD) => Exit::Invalid,
+        Outcome::Crash | Outcome::Paused | Outcome::LoadError => Exit::PluginFailed,
+    }
+}
+
+fn title(engine: &Engine, args: &Args, file: &str, index: usize) -> String {
     let version = engine.engine.capabilities().version;
-    let which = if plan.repeat > 1 { format!(", request {} of {}", index + 1, plan.repeat) } else { String::new() };
+    let which = if args.repeat > 1 { format!(", request {} of {}", index + 1, args.repeat) } else { String::new() };
     format!("{file} on {} {version}{which}", engine.name)
 }
 
@@ -359,7 +308,7 @@ fn verdict(engines: &[Engine], runs: &[Vec<Run>]) -> Option<Result<String, Strin
     let (first, others) = runs.split_first()?;
     let reference = engines.first()?.name;
     for (engine, other) in engines.iter().skip(1).zip(others) {
-        if let Some(difference) = compare::difference(first, other) {
+        if let Some(difference) = drive::difference(first, other) {
             return Some(Err(format!("{reference} against {}: {difference}", engine.name)));
         }
     }

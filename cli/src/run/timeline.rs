@@ -2,11 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use chassis_abi::{BufferType, Callback, HeaderList, LogLevel, MapType, Param, StreamType};
+use chassis_abi::{Callback, HeaderList, LogLevel, Param};
+use chassis_conformance::drive::{Call, Entry, Line, Message, Outcome, Step, Trip, outcome, value_text};
+use chassis_conformance::named;
 
-use super::driver::{Message, Outcome, Trip};
-use super::record::{Call, Entry, Line, Step};
-use super::report::{outcome, value_text};
 use crate::style::{ERROR, FAINT, GOOD, NAME, ODD, STRONG};
 
 /// How much of a text is shown.
@@ -24,7 +23,7 @@ pub(crate) fn timeline(title: &str, request: &Message, trip: &Trip) -> String {
 
 fn write(out: &mut String, title: &str, request: &Message, trip: &Trip) -> fmt::Result {
     writeln!(out, "{STRONG}{title}{STRONG:#}")?;
-    let started = trip.entries.iter().take_while(|entry| is_start(entry)).count();
+    let started = trip.entries.iter().take_while(|entry| entry.is_start()).count();
     let asked = trip.before_upstream.max(started);
     let answered = trip.before_answer.max(asked);
     section(out, "start", &trip.entries[..started])?;
@@ -46,23 +45,6 @@ fn write(out: &mut String, title: &str, request: &Message, trip: &Trip) -> fmt::
         section(out, "end", &trip.entries[answered..])?;
     }
     result(out, trip)
-}
-
-/// Whether a callback belongs to the start of a VM.
-fn is_start(entry: &Entry) -> bool {
-    match entry.callback {
-        None => true,
-        Some(Callback::ContextCreate) => entry.args.first() == Some(&0),
-        Some(callback) => matches!(
-            callback,
-            Callback::Initialize
-                | Callback::Main
-                | Callback::MainVoid
-                | Callback::Start
-                | Callback::VmStart
-                | Callback::Configure
-        ),
-    }
 }
 
 /// Callbacks under a name, if there are any.
@@ -177,17 +159,12 @@ const PAIRS: &str = "proxy_get_header_map_pairs";
 
 /// An argument, with the names of the ABI for its numbers.
 fn argument(param: &Param, arg: &str) -> String {
-    let number = arg.parse().ok();
-    let name = match param {
-        Param::Int("map") => number.and_then(MapType::from_u32).map(MapType::as_str),
-        Param::Int("buffer") => number.and_then(BufferType::from_u32).map(BufferType::as_str),
-        Param::Int("stream") => number.and_then(StreamType::from_u32).map(StreamType::as_str),
-        Param::Int("level") => number.and_then(LogLevel::from_u32).map(LogLevel::as_str),
-        Param::Bytes(_) => return format!("\"{}\"", short(arg, SHOWN)),
-        Param::Pairs(_) => return format!("[{}]", short(arg, SHOWN)),
-        _ => None,
-    };
-    name.map_or_else(|| arg.to_owned(), str::to_owned)
+    match (named(param, arg), param) {
+        (Some(name), _) => name.to_owned(),
+        (None, Param::Bytes(_)) => format!("\"{}\"", short(arg, SHOWN)),
+        (None, Param::Pairs(_)) => format!("[{}]", short(arg, SHOWN)),
+        (None, _) => arg.to_owned(),
+    }
 }
 
 fn log_line(out: &mut String, line: &Line) -> fmt::Result {

@@ -1,4 +1,4 @@
-//! What answers requests that pass the plugin: a script, or a real server.
+//! A real server as what answers requests that pass the plugin.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use chassis_abi::HeaderList;
+use chassis_conformance::drive::{Message, Upstream, UpstreamFailure};
 use chassis_gateway::headers::{remove_hop_by_hop, set_framing};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
@@ -20,17 +21,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
-
-use super::driver::{Message, Upstream, UpstreamFailure};
-
-/// An upstream that gives the same answer to everything.
-pub(crate) struct Scripted(pub(crate) Message);
-
-impl Upstream for Scripted {
-    fn answer(&mut self, _request: &Message) -> Result<Message, UpstreamFailure> {
-        Ok(self.0.clone())
-    }
-}
 
 /// A server that speaks HTTP/1.1; each request has a connection of its own.
 pub(crate) struct Remote {

@@ -1,0 +1,197 @@
+//! Results for people: a matrix of areas and engines, then each failure with its first difference.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::path::Path;
+
+use chassis_conformance::{CaseResult, Difference, Summary, Verdict, trial_name};
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+use crate::style::{ERROR, FAINT, GOOD, ODD, STRONG};
+
+/// How many lines are shown before the one that differs, and after it.
+const BEFORE: usize = 3;
+const AFTER: usize = 2;
+/// How wide each side is.
+const WIDTH: usize = 58;
+
+/// All of it.
+pub(super) fn results(
+    engines: &[(&'static str, &'static str)],
+    results: &[CaseResult],
+    summary: &Summary,
+    folder: Option<&Path>,
+) -> String {
+    let mut out = format!("{}\n", matrix(engines, results));
+    // Writing to a string cannot fail.
+    let _ = details(&mut out, results, folder);
+    let _ = total(&mut out, engines, results, summary);
+    out
+}
+
+/// A row for each area and a column for each engine: how many cases passed, and how many did not.
+fn matrix(engines: &[(&'static str, &'static str)], results: &[CaseResult]) -> String {
+    let mut areas: BTreeMap<&str, Vec<Tally>> = BTreeMap::new();
+    for result in results {
+        let row = areas.entry(&result.case.area).or_insert_with(|| vec![Tally::default(); engines.len()]);
+        for (engine, ran) in &result.ran {
+            if let Some(column) = engines.iter().position(|(name, _)| name == engine) {
+                row[column].add(&ran.verdict);
+            }
+        }
+    }
+    let mut total = vec![Tally::default(); engines.len()];
+    let mut table = Table::new();
+    table.load_style(NOTHING);
+    table.set_header(row("area", engines.iter().map(|(name, version)| format!("{name} {version}"))));
+    for (area, tallies) in &areas {
+        tallies.iter().zip(&mut total).for_each(|(tally, total)| total.join(tally));
+        table.add_row(row(area, tallies.iter().map(Tally::to_string)));
+    }
+    table.add_row(row("all", total.iter().map(Tally::to_string)));
+    if let Some(areas) = table.column_mut(0) {
+        areas.set_padding((0, 1));
+    }
+    table.trim_fmt()
+}
+
+fn row(first: &str, others: impl Iterator<Item = String>) -> Vec<String> {
+    std::iter::once(first.to_owned()).chain(others).collect()
+}
+
+#[derive(Debug, Clone, Default)]
+struct Tally {
+    passed: usize,
+    deviating: usize,
+    failed: usize,
+    ignored: usize,
+}
+
+impl Tally {
+    fn add(&mut self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Passed => self.passed += 1,
+            Verdict::Deviates(_) => self.deviating += 1,
+            Verdict::Failed(_) => self.failed += 1,
+            Verdict::Ignored(_) => self.ignored += 1,
+        }
+    }
+
+    fn join(&mut self, other: &Tally) {
+        self.passed += other.passed;
+        self.deviating += other.deviating;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.passed)?;
+        let others = [(self.failed, "FAILED"), (self.deviating, "deviating"), (self.ignored, "ignored")];
+        others.iter().filter(|(count, _)| *count > 0).try_for_each(|(count, what)| write!(f, ", {count} {what}"))
+    }
+}
+
+fn details(out: &mut String, results: &[CaseResult], folder: Option<&Path>) -> fmt::Result {
+    for result in results {
+        for (engine, ran) in &result.ran {
+            if let Verdict::Failed(difference) = &ran.verdict {
+                failure(out, result, engine, difference, folder)?;
+            }
+        }
+        for differs in &result.differs {
+            let (reference, engine) = (differs.reference, differs.engine);
+            writeln!(out, "\n{ERROR}{}{ERROR:#} {reference} and {engine} do not agree", result.case.path())?;
+            writeln!(out, "  at {}", differs.disagreement.at)?;
+            writeln!(out, "  {reference}: {}", differs.disagreement.one)?;
+            writeln!(out, "  {engine}: {}", differs.disagreement.other)?;
+        }
+    }
+    Ok(())
+}
+
+/// The first difference, with some lines around it.
+fn failure(
+    out: &mut String,
+    result: &CaseResult,
+    engine: &str,
+    difference: &Difference,
+    folder: Option<&Path>,
+) -> fmt::Result {
+    let name = trial_name(&result.case, engine);
+    let folder = folder.map_or_else(|| "conformance/cases".to_owned(), |folder| folder.display().to_string());
+    writeln!(out, "\n{ERROR}{name}{ERROR:#} {}", result.case.about)?;
+    let line = if difference.line > 0 { format!(":{}", difference.line) } else { String::new() };
+    writeln!(out, "  {} {FAINT}{folder}/{}{line}{FAINT:#}", difference.at, result.case.file())?;
+    writeln!(out, "  {STRONG}  {:WIDTH$}   seen{STRONG:#}", "expected")?;
+    let first = difference.first;
+    let lines = difference.expected.len().max(difference.seen.len());
+    let begin = first.saturating_sub(BEFORE);
+    if begin > 0 {
+        writeln!(out, "  {FAINT}  ... {begin} equal lines{FAINT:#}")?;
+    }
+    for index in begin..lines.min(first + 1 + AFTER) {
+        let side = |lines: &[String]| lines.get(index).map_or_else(String::new, |line| short(line));
+        let (expected, seen) = (side(&difference.expected), side(&difference.seen));
+        let (mark, style) = if index == first { (">", ODD) } else { (" ", FAINT) };
+        writeln!(out, "  {style}{mark} {expected:WIDTH$} | {seen}{style:#}")?;
+    }
+    let more = lines.saturating_sub(first + 1 + AFTER);
+    if more > 0 {
+        writeln!(out, "  {FAINT}  ... {more} more{FAINT:#}")?;
+    }
+    // What did not fit into the columns.
+    for (what, line) in [("expected", difference.expected_line()), ("seen", difference.seen_line())] {
+        if let Some(line) = line.filter(|line| line.chars().count() > WIDTH) {
+            writeln!(out, "  {what}: {}", cut(line, 400))?;
+        }
+    }
+    Ok(())
+}
+
+fn short(line: &str) -> String {
+    cut(line, WIDTH - 3)
+}
+
+fn cut(line: &str, most: usize) -> String {
+    let line = chassis_host::escape(line.as_bytes());
+    match line.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.into_owned(),
+    }
+}
+
+/// Why cases were ignored or deviate, and the sum.
+fn total(
+    out: &mut String,
+    engines: &[(&'static str, &'static str)],
+    results: &[CaseResult],
+    summary: &Summary,
+) -> fmt::Result {
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for (engine, ran) in results.iter().flat_map(|result| &result.ran) {
+        match &ran.verdict {
+            Verdict::Ignored(reason) => *reasons.entry(format!("ignored on {engine}: {reason}")).or_default() += 1,
+            Verdict::Deviates(reason) => *reasons.entry(format!("known of {engine}: {reason}")).or_default() += 1,
+            Verdict::Passed | Verdict::Failed(_) => {}
+        }
+    }
+    writeln!(out)?;
+    for (reason, count) in reasons {
+        writeln!(out, "{count} {reason}")?;
+    }
+    let Summary { passed, deviating, failed, ignored, disagreements } = summary;
+    let style = if failed + disagreements == 0 { GOOD } else { ERROR };
+    write!(out, "{style}{passed} passed, {failed} failed{style:#}, {ignored} ignored")?;
+    if *deviating > 0 {
+        write!(out, ", {deviating} deviating")?;
+    }
+    match (engines.len(), disagreements) {
+        (0 | 1, _) => writeln!(out),
+        (_, 0) => writeln!(out, "; the engines agree in everything but time"),
+        (_, 1) => writeln!(out, "; {ERROR}the engines disagree once{ERROR:#}"),
+        (_, times) => writeln!(out, "; {ERROR}the engines disagree {times} times{ERROR:#}"),
+    }
+}

@@ -1,0 +1,406 @@
+//! What a case file may say. The JSON schema is made from these types.
+
+use std::collections::BTreeMap;
+
+use chassis_engine_api::{Capabilities, Support};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::values::{Bytes, Content, Fields, Reached, Size, Text, Time};
+use super::yaml::At;
+use crate::drive;
+
+/// A conformance case: a guest, what is done to it, and what must be seen.
+///
+/// What `expect` says is compared exactly and in whole; a key that is left out is not compared. Without `outcome` the
+/// response must have passed, and without `error` there must be none.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Conformance case of Chassis")]
+pub struct CaseFile {
+    /// What must hold, in one sentence, with the part of a specification that says so where there is one.
+    pub about: String,
+    /// What the engine must be able to do; one that cannot is reported as ignored, with its reason.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// The guest.
+    #[schemars(with = "Guest")]
+    pub guest: At<Guest>,
+    /// The plugin's configuration.
+    #[serde(default)]
+    pub config: Content,
+    /// The VM's configuration.
+    #[serde(default)]
+    pub vm_config: Content,
+    /// Environment variables of the guest.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// Properties by their paths with dots; they go before what the request says.
+    #[serde(default)]
+    pub properties: BTreeMap<String, Content>,
+    /// Log lines below it are dropped; `trace` unless given.
+    #[serde(default)]
+    pub log_level: Level,
+    /// How often the plugin's timer goes off during each request; unless given, only while the request is held back.
+    pub ticks: Option<u32>,
+    /// What the guest may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The request.
+    #[serde(default)]
+    pub request: Request,
+    /// What the upstream answers.
+    #[serde(default)]
+    pub upstream: Response,
+    /// What must be seen.
+    pub expect: Expect,
+    /// Further requests in the same VM, and what must be seen of each.
+    #[serde(default)]
+    pub then: Vec<Then>,
+}
+
+/// A guest: one of `script`, `wat`, `file` and `plugin`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Guest {
+    /// What it does in each callback that it exports: a statement per line, such as
+    /// `proxy_get_header_map_value(request_headers, "token")`, `return 1`, or an instruction in parentheses.
+    #[schemars(with = "Option<BTreeMap<String, String>>")]
+    pub script: Option<BTreeMap<String, At<String>>>,
+    /// The ABI version that a script is marked with; `0.2.1` unless given.
+    pub abi: Option<Abi>,
+    /// Its module in the text format.
+    #[schemars(with = "Option<String>")]
+    pub wat: Option<At<String>>,
+    /// A `.wat` file beside the case.
+    #[schemars(with = "Option<String>")]
+    pub file: Option<At<String>>,
+    /// A module below `plugins/`, as `rust/prime-auth` or `wat/loop`.
+    #[schemars(with = "Option<String>")]
+    pub plugin: Option<At<String>>,
+}
+
+/// A version of the ABI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+pub enum Abi {
+    /// 0.1.0: headers callbacks have two parameters.
+    #[serde(rename = "0.1.0")]
+    V010,
+    /// 0.2.0.
+    #[serde(rename = "0.2.0")]
+    V020,
+    /// 0.2.1.
+    #[default]
+    #[serde(rename = "0.2.1")]
+    V021,
+}
+
+/// What an engine must be able to do, exactly or coarsely.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// Stop a call at its deadline.
+    Deadline,
+    /// Hold the memory limit.
+    MemoryLimit,
+    /// Hold the table limit.
+    TableLimit,
+    /// End endless recursion.
+    DepthLimit,
+}
+
+impl Need {
+    /// Why an engine cannot do it, if it cannot.
+    pub fn unmet(self, capabilities: &Capabilities) -> Option<&'static str> {
+        let support = match self {
+            Need::Deadline => capabilities.deadline,
+            Need::MemoryLimit => capabilities.memory_limit,
+            Need::TableLimit => capabilities.table_limit,
+            Need::DepthLimit => capabilities.depth_limit,
+        };
+        match support {
+            Support::None(reason) => Some(reason),
+            Support::Exact | Support::Coarse(_) => None,
+        }
+    }
+}
+
+/// What the guest may use.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// How long a callback may run; 10 s unless given, so that a slow machine changes no result.
+    pub deadline: Option<Time>,
+    /// How long each step of the start may run; 30 s unless given.
+    pub start_deadline: Option<Time>,
+    /// For how long something may be held back, in the guest's time; 5 s unless given.
+    pub pause: Option<Time>,
+    /// Memory; 64 MiB unless given.
+    pub memory: Option<Size>,
+    /// Elements of each table; 10,000 unless given.
+    pub table_elements: Option<u32>,
+    /// Body that may be held back in one direction; 16 MiB unless given.
+    pub buffered_body: Option<Size>,
+}
+
+/// A request. `:authority` is `localhost` and `:scheme` is `http`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Request {
+    /// `GET` unless given.
+    pub method: String,
+    /// `/` unless given.
+    pub path: String,
+    /// Its fields, in order.
+    pub headers: Fields,
+    /// Its body; without one the request ends with its headers.
+    pub body: Option<Content>,
+    /// The bytes of each piece in which the body comes; in one piece unless given.
+    pub piece: Option<Size>,
+    /// Whether the end comes after the last piece, with no bytes.
+    pub late_end: bool,
+    /// Its trailers.
+    pub trailers: Option<Fields>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            headers: Fields::default(),
+            body: None,
+            piece: None,
+            late_end: false,
+            trailers: None,
+        }
+    }
+}
+
+/// A response of the upstream.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Response {
+    /// 200 unless given.
+    pub status: u16,
+    /// Its fields, in order.
+    pub headers: Fields,
+    /// Its body; without one the response ends with its headers.
+    pub body: Option<Content>,
+    /// The bytes of each piece in which the body comes; in one piece unless given.
+    pub piece: Option<Size>,
+    /// Whether the end comes after the last piece, with no bytes.
+    pub late_end: bool,
+    /// Its trailers.
+    pub trailers: Option<Fields>,
+}
+
+impl Default for Response {
+    fn default() -> Self {
+        Response {
+            status: 200,
+            headers: Fields::default(),
+            body: None,
+            piece: None,
+            late_end: false,
+            trailers: None,
+        }
+    }
+}
+
+/// A further request.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Then {
+    /// The request; the same one as the first unless given.
+    pub request: Option<Request>,
+    /// What must be seen.
+    pub expect: Expect,
+}
+
+/// What must be seen. Each key is compared exactly and in whole; one that is left out is not compared.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expect {
+    /// How the request ended; `response` unless given.
+    pub outcome: Outcome,
+    /// Why the guest ended, which it must not have unless this is given.
+    pub error: Option<ErrorSeen>,
+    /// Callbacks and host calls of the start, as `trace` has them.
+    #[schemars(with = "Option<Text>")]
+    pub start: Option<At<Text>>,
+    /// Callbacks after the start, each on a line, `proxy_on_tick(1)`, and below each its host calls, indented:
+    /// `proxy_get_header_map_value(request_headers, "token") -> ok "32323"`.
+    #[schemars(with = "Option<Text>")]
+    pub trace: Option<At<Text>>,
+    /// The callbacks alone.
+    #[schemars(with = "Option<Text>")]
+    pub callbacks: Option<At<Text>>,
+    /// The host calls alone.
+    #[schemars(with = "Option<Text>")]
+    pub calls: Option<At<Text>>,
+    /// Log lines, those of the start included: `info: text`.
+    #[schemars(with = "Option<Text>")]
+    pub logs: Option<At<Text>>,
+    /// How often callbacks and host functions were called, the start included.
+    #[schemars(with = "Option<BTreeMap<String, u64>>")]
+    pub counts: Option<At<BTreeMap<String, u64>>>,
+    /// The request that reached the upstream in whole, or `none`.
+    #[schemars(with = "Option<Reached<RequestSeen>>")]
+    pub upstream: Option<At<Reached<RequestSeen>>>,
+    /// What the client got, or `none`.
+    #[schemars(with = "Option<Reached<ResponseSeen>>")]
+    pub client: Option<At<Reached<ResponseSeen>>>,
+}
+
+/// Why a guest ended. Of what is given each is compared.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorSeen {
+    /// What kind of end it was.
+    #[schemars(with = "ErrorKind")]
+    pub kind: At<ErrorKind>,
+    /// In which export; empty if in none.
+    #[schemars(with = "Option<String>")]
+    pub callback: Option<At<String>>,
+    /// What happened. Of a trap without the engine's own words.
+    #[schemars(with = "Option<String>")]
+    pub message: Option<At<String>>,
+}
+
+/// A request as the upstream saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestSeen {
+    /// `:method`.
+    pub method: Option<String>,
+    /// `:path`.
+    pub path: Option<Bytes>,
+    /// `:authority`.
+    pub authority: Option<Bytes>,
+    /// `:scheme`.
+    pub scheme: Option<Bytes>,
+    /// All fields in order, without pseudo-headers.
+    pub headers: Option<Fields>,
+    /// The body; an empty text where there is none.
+    pub body: Option<Content>,
+    /// All trailers in order; an empty list where there are none.
+    pub trailers: Option<Fields>,
+}
+
+/// A response as the client saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResponseSeen {
+    /// The status.
+    pub status: Option<u16>,
+    /// All fields in order.
+    pub headers: Option<Fields>,
+    /// The body; an empty text where there is none.
+    pub body: Option<Content>,
+    /// All trailers in order; an empty list where there are none.
+    pub trailers: Option<Fields>,
+}
+
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+
+        impl $name {
+            /// Its name.
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+named! {
+    /// How a request ended.
+    Outcome {
+        /// The upstream's response passed.
+        #[default]
+        Response "response",
+        /// The plugin answered.
+        LocalResponse "local_response",
+        /// The guest was stopped.
+        Crash "crash",
+        /// The plugin could not be loaded or started.
+        LoadError "load_error",
+        /// The plugin held it back for too long.
+        Paused "paused",
+        /// The client gets no further answer.
+        Reset "reset",
+    }
+}
+
+named! {
+    /// What kind of end a guest had.
+    ErrorKind {
+        /// It did what Wasm forbids.
+        #[default]
+        Trap "trap",
+        /// It passed its deadline.
+        Deadline "deadline",
+        /// It used up its fuel.
+        Fuel "fuel",
+        /// It exited.
+        Exit "exit",
+        /// It called a host function where that is not allowed, or the host gave up.
+        Host "host",
+        /// It needs more memory than its limit to start with.
+        Memory "memory",
+        /// It refused to start, or its configuration.
+        Start "start",
+        /// Its module cannot be loaded.
+        Load "load",
+    }
+}
+
+named! {
+    /// A log level.
+    Level {
+        /// Finest detail.
+        #[default]
+        Trace "trace",
+        /// For debugging.
+        Debug "debug",
+        /// For information.
+        Info "info",
+        /// Something odd.
+        Warn "warn",
+        /// Something failed.
+        Error "error",
+        /// Something failed badly.
+        Critical "critical",
+    }
+}
+
+impl From<drive::Outcome> for Outcome {
+    fn from(outcome: drive::Outcome) -> Self {
+        match outcome {
+            drive::Outcome::Response => Outcome::Response,
+            drive::Outcome::LocalResponse => Outcome::LocalResponse,
+            drive::Outcome::Crash => Outcome::Crash,
+            drive::Outcome::LoadError => Outcome::LoadError,
+            drive::Outcome::Paused => Outcome::Paused,
+            drive::Outcome::Reset => Outcome::Reset,
+        }
+    }
+}
+
+impl From<Level> for chassis_abi::LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+            Level::Critical => Self::Critical,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! Cases: what a file says, read and judged, ready to be run.
+
+mod file;
+mod guest;
+mod script;
+mod values;
+mod views;
+mod yaml;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis_abi::{HeaderList, Identity};
+use chassis_engine_api::compile::CompilePolicy;
+use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
+
+pub use file::{CaseFile, Need};
+pub(crate) use guest::Module;
+pub(crate) use yaml::read;
+pub(crate) use views::{NONE, SOMETHING, View, What, text_lines};
+pub use yaml::Mistake;
+
+use crate::drive::{Ask, Cut, Message, Origin, Plan, Scripted, Settings};
+use file::{Request, Response};
+use values::{Fields, Size};
+
+/// A case, ready to be run.
+#[derive(Debug)]
+pub struct Case {
+    /// The folder that it is in.
+    pub area: String,
+    /// Its file's name without the ending.
+    pub name: String,
+    /// What must hold.
+    pub about: String,
+    /// What the engine must be able to do.
+    pub needs: Vec<Need>,
+    pub(crate) module: Module,
+    pub(crate) asks: Vec<Ask>,
+    pub(crate) upstream: Scripted,
+    /// What must be seen, of each request.
+    pub(crate) views: Vec<Vec<View>>,
+    spec: PluginSpec,
+    plan: Plan,
+}
+
+impl Case {
+    /// Reads a case. `beside` gives the text of a file in its folder.
+    ///
+    /// # Errors
+    /// [`Mistake`] of whoever wrote it.
+    pub fn parse(
+        area: &str,
+        name: &str,
+        source: &str,
+        beside: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Mistake> {
+        let file: CaseFile = yaml::read(source)?;
+        let module = guest::module(&file.guest, source, beside)?;
+        let shown = match &module {
+            Module::Plugin(plugin) => format!("plugins/{plugin}"),
+            Module::Binary(_) => format!("{area}/{name}"),
+        };
+        let asks = asks(&file)?;
+        let views = views::of(&file)?;
+        let spec = spec(&file, shown);
+        let properties: HashMap<Vec<u8>, Bytes> = file
+            .properties
+            .iter()
+            .map(|(path, value)| (path.clone().into_bytes(), Bytes::from(value.0.clone())))
+            .collect();
+        let plan = Plan {
+            spec: spec.clone(),
+            module: None,
+            policy: CompilePolicy::InProcess,
+            origin: Origin::fixed(),
+            configuration: Bytes::from(file.config.0.clone()),
+            properties: Arc::new(properties),
+            level: file.log_level.into(),
+            settings: Settings { ticks: file.ticks, pause_limit: spec.limits.pause },
+        };
+        let upstream = Scripted(response(&file.upstream)?);
+        let (area, name) = (area.to_owned(), name.to_owned());
+        Ok(Case { area, name, about: file.about, needs: file.needs, module, asks, upstream, views, spec, plan })
+    }
+
+    /// `area/name`.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.area, self.name)
+    }
+
+    /// Its file, below the folder of cases.
+    pub fn file(&self) -> String {
+        format!("{}/{}.yaml", self.area, self.name)
+    }
+
+    /// How it is run; modules of plugins come from below this folder.
+    pub(crate) fn plan(&self, plugins: &Path, policy: &CompilePolicy) -> Plan {
+        let mut plan = Plan { policy: policy.clone(), ..self.plan.clone() };
+        match &self.module {
+            Module::Binary(module) => plan.module = Some(module.clone()),
+            Module::Plugin(plugin) => plan.spec.file = plugin_file(plugins, plugin),
+        }
+        plan
+    }
+
+    /// What the plugin is called.
+    pub(crate) fn plugin(&self) -> String {
+        self.spec.file.display().to_string()
+    }
+}
+
+/// The file of a plugin: the binary module, else the one in the text format.
+pub(crate) fn plugin_file(plugins: &Path, plugin: &str) -> PathBuf {
+    let binary = plugins.join(format!("{plugin}.wasm"));
+    if binary.exists() { binary } else { plugins.join(format!("{plugin}.wat")) }
+}
+
+fn spec(file: &CaseFile, shown: String) -> PluginSpec {
+    let defaults = PluginLimits::default();
+    let limits = &file.limits;
+    let bytes = |size: Option<Size>, default: u64| size.map_or(default, |size| size.0);
+    PluginSpec {
+        identity: Identity {
+            name: "plugin".to_owned(),
+            vm_configuration: Bytes::from(file.vm_config.0.clone()),
+            environment: file.environment.clone().into_iter().collect(),
+            ..Identity::default()
+        },
+        file: shown.into(),
+        limits: PluginLimits {
+            deadline: limits.deadline.map_or(Duration::from_secs(10), |time| time.0),
+            start_deadline: limits.start_deadline.map_or(Duration::from_secs(30), |time| time.0),
+            pause: limits.pause.map_or(Duration::from_secs(5), |time| time.0),
+            memory_bytes: bytes(limits.memory, defaults.memory_bytes),
+            table_elements: limits.table_elements.unwrap_or(defaults.table_elements),
+            buffered_body: usize::try_from(bytes(limits.buffered_body, defaults.buffered_body as u64))
+                .unwrap_or(usize::MAX),
+            ..defaults
+        },
+        fail_policy: FailPolicy::Closed,
+    }
+}
+
+/// All requests, in order.
+fn asks(file: &CaseFile) -> Result<Vec<Ask>, Mistake> {
+    let response_cut = cut(file.upstream.piece, file.upstream.late_end);
+    let first = std::iter::once(&file.request);
+    let others = file.then.iter().map(|then| then.request.as_ref().unwrap_or(&file.request));
+    let ask = |request: &Request| {
+        Ok(Ask { request: message(request)?, request_cut: cut(request.piece, request.late_end), response_cut })
+    };
+    first.chain(others).map(ask).collect()
+}
+
+fn cut(piece: Option<Size>, late_end: bool) -> Cut {
+    let piece = piece.map_or(usize::MAX, |size| usize::try_from(size.0).unwrap_or(usize::MAX));
+    Cut { piece, late_end }
+}
+
+fn message(request: &Request) -> Result<Message, Mistake> {
+    let pseudo = [
+        (":authority", "localhost".to_owned()),
+        (":path", request.path.clone()),
+        (":method", request.method.clone()),
+        (":scheme", "http".to_owned()),
+    ];
+    filled(pseudo.into_iter().collect(), "request", &request.headers, request.body.as_ref(), request.trailers.as_ref())
+}
+
+fn response(response: &Response) -> Result<Message, Mistake> {
+    let pseudo = [(":status", response.status.to_string())];
+    let (body, trailers) = (response.body.as_ref(), response.trailers.as_ref());
+    filled(pseudo.into_iter().collect(), "upstream", &response.headers, body, trailers)
+}
+
+fn filled(
+    mut headers: HeaderList,
+    what: &str,
+    fields: &Fields,
+    body: Option<&values::Content>,
+    trailers: Option<&Fields>,
+) -> Result<Message, Mistake> {
+    add(&mut headers, fields, what)?;
+    let trailers = match trailers {
+        Some(fields) => {
+            let mut trailers = HeaderList::default();
+            add(&mut trailers, fields, what)?;
+            Some(trailers)
+        }
+        None => None,
+    };
+    Ok(Message { headers, body: body.map(|body| Bytes::from(body.0.clone())), trailers })
+}
+
+/// Adds what a client or server may send: nothing that the host would not take from a guest.
+fn add(list: &mut HeaderList, fields: &Fields, what: &str) -> Result<(), Mistake> {
+    for field in &fields.0 {
+        list.add(&field.name, &field.value).map_err(|error| {
+            let name = chassis_host::escape(&field.name).into_owned();
+            Mistake { line: 0, column: 0, message: format!("{what}: `{name}`: {error}") }
+        })?;
+    }
+    Ok(())
+}

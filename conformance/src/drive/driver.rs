@@ -1,0 +1,473 @@
+//! Drives requests through one plugin, without sockets and without waiting.
+//!
+//! The request goes in piece by piece; what the plugin lets pass is taken at once, as a proxy would. The upstream is
+//! asked when the whole request has passed. While the plugin holds something back, its timer goes off at once, as the
+//! time is put forward.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chassis_abi::{Callback, Direction, HeaderList};
+use chassis_host::{Link, Plugin, PluginId, Preparer, StartError, StreamKey, Worker};
+
+use super::record::{Entry, Recorder, START_SECTION};
+use super::services::{Clock, RunServices, Silent};
+
+/// A request or a response.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Message {
+    /// Pseudo-headers first.
+    pub headers: HeaderList,
+    /// `None` if the message ends with its headers.
+    pub body: Option<Bytes>,
+    /// `None` if there are none.
+    pub trailers: Option<HeaderList>,
+}
+
+/// What answers requests that pass.
+pub trait Upstream {
+    /// Answers a request, or fails as a gateway would see it.
+    fn answer(&mut self, request: &Message) -> Result<Message, UpstreamFailure>;
+}
+
+/// An upstream that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamFailure {
+    /// 502 or 504.
+    pub status: u16,
+    /// Why.
+    pub message: String,
+}
+
+/// A request that is to be made, and how the plugin is shown the bodies.
+#[derive(Debug, Clone, Default)]
+pub struct Ask {
+    /// The request.
+    pub request: Message,
+    /// How its body is cut.
+    pub request_cut: Cut,
+    /// How the response's body is cut.
+    pub response_cut: Cut,
+}
+
+/// How a body is cut into the pieces in which it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// Bytes of each piece but the last.
+    pub piece: usize,
+    /// Whether the end comes after the last piece, with no bytes, instead of with it.
+    pub late_end: bool,
+}
+
+impl Default for Cut {
+    /// All in one piece, which ends it.
+    fn default() -> Self {
+        Cut { piece: usize::MAX, late_end: false }
+    }
+}
+
+/// How requests are driven.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How often the timer goes off during a request; `None` is as often as it takes to go on.
+    pub ticks: Option<u32>,
+    /// For how long something may be held back, in the guest's time.
+    pub pause_limit: Duration,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The upstream's response passed.
+    Response,
+    /// The plugin answered.
+    LocalResponse,
+    /// The guest was stopped.
+    Crash,
+    /// The plugin could not be loaded or started.
+    LoadError,
+    /// The plugin held it back for too long.
+    Paused,
+    /// The client gets no further answer.
+    Reset,
+}
+
+/// Why a guest ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// `trap`, `deadline`, `fuel`, `exit`, `host`, `memory`, `start` or `load`.
+    pub kind: &'static str,
+    /// In which export; empty if in none.
+    pub callback: String,
+    /// What happened.
+    pub message: String,
+    /// The guest's frames, innermost first.
+    pub backtrace: Vec<String>,
+}
+
+/// The kind of an [`Error`] that is the module's.
+pub const LOAD: &str = "load";
+/// The kind of an [`Error`] of a guest that refused to start.
+const START: &str = "start";
+
+/// A request that was driven to its end.
+#[derive(Debug)]
+pub struct Trip {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why the guest ended, if it did.
+    pub error: Option<Error>,
+    /// What reached the upstream: only a whole request does.
+    pub upstream_request: Option<Message>,
+    /// What the upstream answered, before the plugin saw it.
+    pub upstream_response: Option<Message>,
+    /// Why the upstream did not answer.
+    pub upstream_failure: Option<UpstreamFailure>,
+    /// What the client got.
+    pub response: Option<Message>,
+    /// What the guest did, from its start on for the first request.
+    pub entries: Vec<Entry>,
+    /// How many entries came before the upstream was asked.
+    pub before_upstream: usize,
+    /// How many entries came before the client had its answer.
+    pub before_answer: usize,
+}
+
+impl Trip {
+    /// One that ended before it began.
+    pub(super) fn not_loaded(error: Error, entries: Vec<Entry>) -> Self {
+        Trip {
+            outcome: Outcome::LoadError,
+            error: Some(error),
+            upstream_request: None,
+            upstream_response: None,
+            upstream_failure: None,
+            response: None,
+            before_upstream: entries.len(),
+            before_answer: entries.len(),
+            entries,
+        }
+    }
+
+    /// Whether it ended because the plugin refused its configuration.
+    pub fn refused_configuration(&self) -> bool {
+        let configure = Callback::Configure.name();
+        self.error.as_ref().is_some_and(|error| error.kind == START && error.callback == configure)
+    }
+}
+
+/// What is around a plugin.
+pub(super) struct World {
+    pub(super) services: RunServices,
+    pub(super) clock: Clock,
+    /// The one that the services share.
+    pub(super) recorder: Recorder,
+    pub(super) preparer: Preparer,
+}
+
+/// A started plugin.
+pub(super) struct Driver {
+    worker: Worker,
+    plugin: PluginId,
+    recorder: Recorder,
+    clock: Clock,
+    settings: Settings,
+}
+
+/// For how long starting another VM is waited for, beyond all deadlines.
+const PREPARED: Duration = Duration::from_secs(60);
+
+impl Driver {
+    /// Starts a plugin with its configuration. What the guest did is in the recorder, even if it does not start.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub(super) fn start(
+        plugin: Arc<Plugin>,
+        configuration: Bytes,
+        world: World,
+        settings: Settings,
+    ) -> Result<Self, StartError> {
+        let World { services, clock, recorder, preparer } = world;
+        let mut worker = Worker::new(Box::new(services), Arc::new(Silent), preparer);
+        let timers = clock.clone();
+        worker.set_clock(Arc::new(move || timers.now()));
+        worker.set_observer(Some(Box::new(recorder.clone())));
+        let plugin = worker.add_plugin(plugin, vec![configuration])?;
+        Ok(Driver { worker, plugin, recorder, clock, settings })
+    }
+
+    /// Drives one request to its end.
+    pub(super) fn request(&mut self, ask: &Ask, upstream: &mut dyn Upstream) -> Trip {
+        let request = &ask.request;
+        // After a crash there may be no VM yet.
+        self.worker.wait_prepared(PREPARED);
+        let links: Arc<[Link]> = [Link { plugin: self.plugin, configuration: 0 }].into();
+        let key = self.worker.open(links, request.headers.clone(), attributes());
+        let mut stream =
+            Stream { key, ticks: self.settings.ticks, sent: Taken::default(), got: Taken::default(), paused: false };
+        self.feed(&mut stream, Direction::Request, request, ask.request_cut);
+        let passed = self.wait(&mut stream, Direction::Request);
+        let before_upstream = self.recorder.len();
+        let (mut upstream_response, mut upstream_failure) = (None, None);
+        if passed {
+            let asked = stream.sent.message();
+            match upstream.answer(&asked) {
+                Ok(response) => {
+                    self.feed(&mut stream, Direction::Response, &response, ask.response_cut);
+                    upstream_response = Some(response);
+                }
+                Err(failure) => {
+                    let body = if failure.status == 504 { "Gateway Timeout\n" } else { "Bad Gateway\n" };
+                    self.worker.answer(key, failure.status, Bytes::from(body));
+                    upstream_failure = Some(failure);
+                }
+            }
+        }
+        self.wait(&mut stream, Direction::Response);
+        self.remaining_ticks(&mut stream);
+        let before_answer = self.recorder.len();
+        let progress = self.worker.progress(key).unwrap_or_default();
+        let crash = self.worker.crash(key).map(|crash| Error {
+            kind: crash.kind,
+            callback: crash.callback.to_owned(),
+            message: crash.message.clone(),
+            backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
+        });
+        self.worker.close(key);
+
+        let entries = self.recorder.take();
+        let error = crash.or_else(|| entries.iter().find_map(stopped));
+        let outcome = match () {
+            () if error.is_some() => Outcome::Crash,
+            () if stream.paused => Outcome::Paused,
+            () if progress.reset => Outcome::Reset,
+            () if progress.answered && upstream_failure.is_none() => Outcome::LocalResponse,
+            () => Outcome::Response,
+        };
+        Trip {
+            outcome,
+            error,
+            upstream_request: passed.then(|| stream.sent.message()),
+            upstream_response,
+            upstream_failure,
+            response: stream.got.headers.is_some().then(|| stream.got.message()),
+            before_upstream: before_upstream.min(entries.len()),
+            before_answer: before_answer.min(entries.len()),
+            entries,
+        }
+    }
+
+    /// Hands a message in, piece by piece, for as long as anybody wants it.
+    fn feed(&mut self, stream: &mut Stream, direction: Direction, message: &Message, cut: Cut) {
+        let ends = message.body.is_none() && message.trailers.is_none();
+        match direction {
+            Direction::Request => self.worker.request_headers(stream.key, ends),
+            Direction::Response => self.worker.response_headers(stream.key, message.headers.clone(), ends),
+        }
+        self.take(stream);
+        let body = message.body.clone().unwrap_or_default();
+        let mut pieces = pieces(&body, cut.piece);
+        if message.body.is_some() && (pieces.is_empty() || cut.late_end) && message.trailers.is_none() {
+            pieces.push(Bytes::new());
+        }
+        let last = pieces.len();
+        for (index, piece) in pieces.into_iter().enumerate() {
+            let end = index + 1 == last && message.trailers.is_none();
+            match direction {
+                Direction::Request => self.worker.request_body(stream.key, piece, end),
+                Direction::Response => self.worker.response_body(stream.key, piece, end),
+            }
+            self.take(stream);
+        }
+        if let Some(trailers) = message.trailers.clone() {
+            match direction {
+                Direction::Request => self.worker.request_trailers(stream.key, trailers),
+                Direction::Response => self.worker.response_trailers(stream.key, trailers),
+            }
+            self.take(stream);
+        }
+    }
+
+    /// Waits until a direction has passed the plugin. For the request the answer is whether it did: not if it was
+    /// answered, reset or held back for too long.
+    fn wait(&mut self, stream: &mut Stream, direction: Direction) -> bool {
+        let until = self.clock.now() + self.settings.pause_limit;
+        loop {
+            self.take(stream);
+            let Some(progress) = self.worker.progress(stream.key) else { return false };
+            if progress.reset || (progress.answered && direction == Direction::Request) {
+                return false;
+            }
+            if stream.taken(direction).ended {
+                return true;
+            }
+            if progress.waits_for_vm {
+                self.worker.wait_prepared(PREPARED);
+                continue;
+            }
+            let due = self.worker.next_timer().is_some_and(|due| due <= until);
+            if !due || !self.tick(stream) {
+                stream.paused = true;
+                self.worker.answer(stream.key, 503, Bytes::from_static(b"Service Unavailable\n"));
+                self.take(stream);
+                return false;
+            }
+        }
+    }
+
+    /// Lets the timer go off, if there is one and it may.
+    fn tick(&mut self, stream: &mut Stream) -> bool {
+        let Some(due) = self.worker.next_timer().filter(|_| stream.ticks != Some(0)) else { return false };
+        if let Some(ticks) = &mut stream.ticks {
+            *ticks -= 1;
+        }
+        // Each tick takes some time, so that a timer that is always due does not go off for ever.
+        let ahead = due.saturating_duration_since(self.clock.now());
+        self.clock.advance(ahead.max(Duration::from_millis(1)));
+        self.worker.run_timers(self.clock.now());
+        true
+    }
+
+    fn remaining_ticks(&mut self, stream: &mut Stream) {
+        while stream.ticks.is_some() && self.tick(stream) {
+            self.take(stream);
+        }
+    }
+
+    /// Takes what has passed.
+    fn take(&mut self, stream: &mut Stream) {
+        for direction in [Direction::Request, Direction::Response] {
+            let Some(progress) = self.worker.progress(stream.key) else { return };
+            if direction == Direction::Request && progress.answered {
+                continue;
+            }
+            let passed = match direction {
+                Direction::Request => progress.request,
+                Direction::Response => progress.response,
+            };
+            let key = stream.key;
+            let taken = stream.taken(direction);
+            if passed.headers && taken.headers.is_none() {
+                taken.headers = Some(self.worker.take_headers(key, direction));
+            }
+            if !passed.headers {
+                continue;
+            }
+            while let Some(piece) = self.worker.take_body(key, direction) {
+                taken.body.extend_from_slice(&piece);
+            }
+            if passed.trailers && taken.trailers.is_none() {
+                taken.trailers = Some(self.worker.take_trailers(key, direction));
+            }
+            taken.ended |= passed.ended || passed.trailers;
+        }
+    }
+}
+
+/// A stream under way.
+struct Stream {
+    key: StreamKey,
+    ticks: Option<u32>,
+    sent: Taken,
+    got: Taken,
+    paused: bool,
+}
+
+impl Stream {
+    fn taken(&mut self, direction: Direction) -> &mut Taken {
+        match direction {
+            Direction::Request => &mut self.sent,
+            Direction::Response => &mut self.got,
+        }
+    }
+}
+
+/// What passed of one direction.
+#[derive(Default)]
+struct Taken {
+    headers: Option<HeaderList>,
+    body: Vec<u8>,
+    trailers: Option<HeaderList>,
+    ended: bool,
+}
+
+impl Taken {
+    fn message(&self) -> Message {
+        Message {
+            headers: self.headers.clone().unwrap_or_default(),
+            body: Some(Bytes::copy_from_slice(&self.body)).filter(|body| !body.is_empty()),
+            trailers: self.trailers.clone(),
+        }
+    }
+}
+
+/// Why an entry was stopped, where no stream says so.
+fn stopped(entry: &Entry) -> Option<Error> {
+    let stopped = entry.stopped.as_ref()?;
+    Some(Error {
+        kind: stopped.kind,
+        callback: entry.name().to_owned(),
+        message: stopped.message.clone(),
+        backtrace: Vec::new(),
+    })
+}
+
+/// Why a plugin did not start.
+pub(super) fn start_error(plugin: &Plugin, error: &StartError) -> Error {
+    let crash = chassis_host::Crash::starting(plugin.name(), error);
+    let limits = &plugin.spec().limits;
+    let memories = plugin.module().info().memories.iter();
+    let needs = memories.map(|memory| memory.minimum_pages.saturating_mul(64 << 10)).fold(0, u64::saturating_add);
+    let too_large = crash.callback == START_SECTION && needs > limits.memory_bytes;
+    // Engines say this each in its own words.
+    let message = match too_large {
+        true => format!("the module starts with {needs} bytes of memory, the limit is {}", limits.memory_bytes),
+        false => crash.message,
+    };
+    let callback = match error {
+        StartError::VmStartRefused => Callback::VmStart.name(),
+        StartError::ConfigurationRefused => Callback::Configure.name(),
+        // None of it ran.
+        _ if too_large => "",
+        _ => crash.callback,
+    };
+    Error {
+        kind: if too_large { "memory" } else { crash.kind },
+        callback: callback.to_owned(),
+        message,
+        backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn pieces(body: &Bytes, size: usize) -> Vec<Bytes> {
+    let size = size.max(1);
+    (0..body.len()).step_by(size).map(|start| body.slice(start..body.len().min(start + size))).collect()
+}
+
+/// What a gateway would know of the connection.
+fn attributes() -> [(&'static str, Bytes); 5] {
+    let port = |port: u64| Bytes::copy_from_slice(&port.to_le_bytes());
+    [
+        ("request.protocol", Bytes::from_static(b"HTTP/1.1")),
+        ("source.address", Bytes::from_static(b"127.0.0.1:40000")),
+        ("source.port", port(40_000)),
+        ("destination.address", Bytes::from_static(b"127.0.0.1:80")),
+        ("destination.port", port(80)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_cut_into_pieces_that_make_it_up() {
+        let body = Bytes::from_static(b"abcdefg");
+        assert_eq!(pieces(&body, 3), ["abc", "def", "g"]);
+        assert_eq!(pieces(&body, 7), ["abcdefg"]);
+        assert_eq!(pieces(&body, usize::MAX / 2), ["abcdefg"]);
+        assert!(pieces(&Bytes::new(), 3).is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! From a plan to what it comes to on an engine.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chassis_abi::{LogLevel, Services};
+use chassis_engine_api::compile::CompilePolicy;
+use chassis_engines::ProxyWasmEngine;
+use chassis_host::{Plugin, PluginSpec, Preparer};
+
+use super::driver::{Ask, Driver, Error, LOAD, Settings, Trip, Upstream, World, start_error};
+use super::record::Recorder;
+use super::services::{Clock, Origin, RunServices};
+
+/// Everything about runs that does not depend on the engine.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The plugin. Its file is read, unless `module` is there; then it is a name for messages only.
+    pub spec: PluginSpec,
+    /// The binary module, if it was read already.
+    pub module: Option<Bytes>,
+    /// Where the module is compiled.
+    pub policy: CompilePolicy,
+    /// Where time and random numbers begin.
+    pub origin: Origin,
+    /// The plugin's configuration.
+    pub configuration: Bytes,
+    /// Properties by their paths with dots; they go before what the request says.
+    pub properties: Arc<HashMap<Vec<u8>, Bytes>>,
+    /// Log lines below it are dropped.
+    pub level: LogLevel,
+    /// How requests are driven.
+    pub settings: Settings,
+}
+
+/// Drives requests through the plugin on an engine, one after the other in the same VM: a trip for each, or a single one
+/// if the plugin cannot be loaded or does not start.
+///
+/// # Errors
+/// If the system has no thread left.
+pub fn run<'a>(
+    engine: &ProxyWasmEngine,
+    plan: &Plan,
+    requests: impl IntoIterator<Item = &'a Ask>,
+    upstream: &mut dyn Upstream,
+) -> io::Result<Vec<Trip>> {
+    let plugin = match load(engine, plan) {
+        Ok(plugin) => plugin,
+        Err(message) => {
+            let error = Error { kind: LOAD, callback: String::new(), message, backtrace: Vec::new() };
+            return Ok(vec![Trip::not_loaded(error, Vec::new())]);
+        }
+    };
+    let recorder = Recorder::default();
+    let clock = Clock::new(&plan.origin);
+    let (origin, level, properties) = (plan.origin, plan.level, plan.properties.clone());
+    let services = {
+        let clock = clock.clone();
+        move |recorder| RunServices::new(&origin, clock.clone(), recorder, level, properties.clone())
+    };
+    let own = services(Some(recorder.clone()));
+    let preparer = Preparer::new(Arc::new(move || Box::new(services(None)) as Box<dyn Services>))?;
+    let world = World { services: own, clock, recorder: recorder.clone(), preparer };
+    let mut driver = match Driver::start(plugin.clone(), plan.configuration.clone(), world, plan.settings.clone()) {
+        Ok(driver) => driver,
+        Err(error) => return Ok(vec![Trip::not_loaded(start_error(&plugin, &error), recorder.take())]),
+    };
+    Ok(requests.into_iter().map(|ask| driver.request(ask, upstream)).collect())
+}
+
+fn load(engine: &ProxyWasmEngine, plan: &Plan) -> Result<Arc<Plugin>, String> {
+    let spec = plan.spec.clone();
+    let loaded = match &plan.module {
+        Some(module) => Plugin::from_bytes(spec, module.to_vec(), &**engine, &plan.policy),
+        None => Plugin::load(spec, &**engine, &plan.policy),
+    };
+    loaded.map_err(|error| error.to_string())
+}

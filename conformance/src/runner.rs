@@ -1,0 +1,163 @@
+//! Running cases on engines.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chassis_engine_api::compile::CompilePolicy;
+use chassis_engines::ProxyWasmEngine;
+
+use crate::case::Case;
+use crate::deviations::Deviation;
+use crate::drive::{self, Disagreement, Run, Trip, difference};
+use crate::judge::{Difference, judge};
+use crate::suite::Suite;
+
+/// What a case came to on an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything was as expected.
+    Passed,
+    /// It was as it is known to be on this engine, for this reason, which is not as the case says.
+    Deviates(String),
+    /// Something was not as expected, or a known deviation is none.
+    Failed(Box<Difference>),
+    /// The engine does not run it, for this reason.
+    Ignored(String),
+}
+
+/// A case that was run on an engine.
+#[derive(Debug)]
+pub struct Ran {
+    /// What it came to.
+    pub verdict: Verdict,
+    /// What was seen, for comparing engines; empty if it was ignored.
+    pub runs: Vec<Run>,
+    /// All that the guest did.
+    pub trips: Vec<Trip>,
+    /// How long it took.
+    pub time: Duration,
+}
+
+/// Runs a case on an engine; `policy` says where its module is compiled.
+///
+/// What only this machine can do wrong, such as having no thread left, is a difference too.
+pub fn run(suite: &Suite, case: &Case, engine: &ProxyWasmEngine, policy: &CompilePolicy) -> Ran {
+    let capabilities = engine.capabilities();
+    if let Some(reason) = suite.ignored(case, capabilities) {
+        let verdict = Verdict::Ignored(reason);
+        return Ran { verdict, runs: Vec::new(), trips: Vec::new(), time: Duration::ZERO };
+    }
+    let began = Instant::now();
+    let plan = case.plan(suite.plugins(), policy);
+    let (trips, found) = match drive::run(engine, &plan, &case.asks, &mut case.upstream.clone()) {
+        Ok(trips) => {
+            let found = judge(case, &trips);
+            (trips, found)
+        }
+        Err(error) => (Vec::new(), Some(single("this machine", "a thread", &error.to_string()))),
+    };
+    let verdict = verdict(found, suite.deviations().of(capabilities.name, case), capabilities.name);
+    let runs = trips.iter().map(|trip| Run::new(capabilities.name, &case.plugin(), trip)).collect();
+    Ran { verdict, runs, trips, time: began.elapsed() }
+}
+
+fn verdict(found: Option<Difference>, known: Option<&Deviation>, engine: &str) -> Verdict {
+    match (found, known) {
+        (None, None) => Verdict::Passed,
+        (Some(found), None) => Verdict::Failed(Box::new(found)),
+        (Some(found), Some(known)) if found.at == known.at => Verdict::Deviates(known.reason.clone()),
+        // Whatever is known has changed, for the better or not: the file has to say so.
+        (found, Some(known)) => {
+            let seen = found.map_or_else(|| "none: the case passes".to_owned(), |found| format!("one at {}", found.at));
+            let place = format!("expected/{engine}.yaml");
+            Verdict::Failed(Box::new(single(&place, &format!("a difference at {}", known.at), &seen)))
+        }
+    }
+}
+
+fn single(at: &str, expected: &str, seen: &str) -> Difference {
+    let (expected, seen) = (vec![expected.to_owned()], vec![seen.to_owned()]);
+    Difference { at: at.to_owned(), line: 0, first: 0, expected, seen }
+}
+
+/// An engine that does something else than the first one that ran the case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Differs {
+    /// The engine that ran it first.
+    pub reference: &'static str,
+    /// The engine that differs.
+    pub engine: &'static str,
+    /// Where they differ first.
+    pub disagreement: Disagreement,
+}
+
+/// Which engines did something else than the first that ran the case and is not known to deviate.
+pub fn compare(ran: &[(&'static str, &Ran)]) -> Vec<Differs> {
+    let mut ran = ran.iter().filter(|(_, ran)| matches!(ran.verdict, Verdict::Passed | Verdict::Failed(_)));
+    let Some((reference, first)) = ran.next() else { return Vec::new() };
+    ran.filter_map(|(engine, other)| {
+        let disagreement = difference(&first.runs, &other.runs)?;
+        Some(Differs { reference, engine, disagreement })
+    })
+    .collect()
+}
+
+/// Runs the cases whose names, `area/case::engine`, contain `filter`, each on all engines before the next one. `tell` is
+/// told of each when it begins: how many are through, of how many, and its name.
+pub fn run_all(
+    suite: &Suite,
+    engines: &[ProxyWasmEngine],
+    filter: &str,
+    policy: &CompilePolicy,
+    mut tell: impl FnMut(usize, usize, &str),
+) -> Vec<CaseResult> {
+    let chosen = choose(suite, engines, filter);
+    let total = chosen.iter().map(|(_, engines)| engines.len()).sum();
+    let mut through = 0;
+    let mut results = Vec::new();
+    for (case, engines) in chosen {
+        let mut ran = Vec::new();
+        for engine in engines {
+            let name = engine.capabilities().name;
+            tell(through, total, &trial_name(&case, name));
+            ran.push((name, run(suite, &case, engine, policy)));
+            through += 1;
+        }
+        let differs = compare(&ran.iter().map(|(name, ran)| (*name, ran)).collect::<Vec<_>>());
+        results.push(CaseResult { case, ran, differs });
+    }
+    results
+}
+
+/// A case with what it came to on each engine.
+#[derive(Debug)]
+pub struct CaseResult {
+    /// The case.
+    pub case: Arc<Case>,
+    /// What it came to, by the engine's name.
+    pub ran: Vec<(&'static str, Ran)>,
+    /// Engines that differ among each other.
+    pub differs: Vec<Differs>,
+}
+
+/// The cases whose names on one of these engines contain `filter`, with the engines on which they do.
+pub fn choose<'a>(
+    suite: &Suite,
+    engines: &'a [ProxyWasmEngine],
+    filter: &str,
+) -> Vec<(Arc<Case>, Vec<&'a ProxyWasmEngine>)> {
+    let mut chosen = Vec::new();
+    for case in suite.cases() {
+        let of = |engine: &&ProxyWasmEngine| trial_name(case, engine.capabilities().name).contains(filter);
+        let engines: Vec<&ProxyWasmEngine> = engines.iter().filter(of).collect();
+        if !engines.is_empty() {
+            chosen.push((case.clone(), engines));
+        }
+    }
+    chosen
+}
+
+/// What a case on an engine is called: `area/case::engine`.
+pub fn trial_name(case: &Case, engine: &str) -> String {
+    format!("{}::{engine}", case.path())
+}
