@@ -164,6 +164,9 @@ fn get_header(row: &'static Row, headers: usize) -> HostCall {
     HostCall::with(row, vec![0, u64::from(DATA), name.len() as u64, 0, 8], vec![(DATA, name)], MANY)
 }
 
+/// How many headers a request has.
+const COUNTS: [usize; 3] = [1, 10, 50];
+
 fn headers(all: &mut Vec<Measurement>) {
     let mut header = |id: &str, headers: usize, what: &str, call: HostCall| {
         let name = format!("{} of {headers}", id.replace('-', " "));
@@ -175,21 +178,29 @@ fn headers(all: &mut Vec<Measurement>) {
         let args = vec![0, u64::from(DATA), name.len() as u64, u64::from(VALUE_AT), VALUE.len() as u64];
         HostCall::with(row, args, vec![(DATA, name), (VALUE_AT, VALUE.to_vec())], per_entry)
     };
-    for count in [1, 10, 50] {
+    for count in COUNTS {
         if let Some(row) = row("env", "proxy_get_header_map_value") {
             header("get", count, "Reads the last header.", get_header(row, count));
         }
+    }
+    for count in COUNTS {
         if let Some(row) = row("env", "proxy_replace_header_map_value") {
             header("replace", count, "Replaces the last header's value.", edit(row, last(count), MANY));
         }
+    }
+    for count in COUNTS {
         if let Some(row) = row("env", "proxy_add_header_map_value") {
             let call = edit(row, b"x-added".to_vec(), SOME);
             header("add", count, "Adds a header; 50 are added before the request is made anew.", call);
         }
+    }
+    for count in COUNTS {
         if let Some(row) = row("env", "proxy_get_header_map_pairs") {
             let call = HostCall::with(row, vec![0, 0, 8], Vec::new(), MANY);
             header("get-map", count, "Reads the whole map.", call);
         }
+    }
+    for count in COUNTS {
         if let Some(row) = row("env", "proxy_set_header_map_pairs") {
             let pairs = (0..count).map(|i| (Bytes::from(format!("x-header-{i}")), Bytes::from_static(VALUE)));
             let pairs = pairs.collect::<HeaderList>().encode();

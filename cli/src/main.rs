@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bench;
 mod choice;
 mod compile;
 mod completions;
@@ -41,6 +42,7 @@ Examples:
   chassis inspect plugin.wasm
   chassis engines
   chassis conformance --engine all
+  chassis bench engines --html report.html
   chassis completions bash > chassis.bash";
 
 /// Serve, run and inspect Proxy-Wasm plugins, on any engine.
@@ -61,6 +63,7 @@ enum Command {
     Run(Box<run::Args>),
     Inspect(inspect::Args),
     Engines(engines::Args),
+    Bench(bench::Args),
     Conformance(conformance::Args),
     Completions(completions::Args),
     #[command(hide = true)]
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
         Command::Engines(args) => engines::execute(&args),
+        Command::Bench(args) => bench::execute(&args),
         Command::Conformance(args) => conformance::execute(&args),
         Command::Completions(args) => completions::execute(&args),
         Command::Compile(args) => return ExitCode::from(compile::execute(&args)),

@@ -72,7 +72,8 @@ fn engines(report: &Report) -> String {
 /// What most readers want to know, in one small table.
 fn glance(out: &mut String, report: &Report) {
     let rows: Vec<&Row> = GLANCE.iter().filter_map(|id| report.measurements.iter().find(|row| row.id == *id)).collect();
-    if rows.is_empty() || report.engines.is_empty() {
+    // One engine alone is compared with nothing.
+    if rows.is_empty() || report.engines.len() < 2 {
         return;
     }
     out.push_str("<div class=\"scroll\"><table class=\"glance\">\n<thead><tr><th></th>");

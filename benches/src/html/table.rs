@@ -1,16 +1,21 @@
 //! The numbers of a group.
 
 use super::{Escaped, push, reason, times};
-use crate::report::{Row, time_text};
+use crate::report::{Cell, Row, time_text};
+use crate::subject::Via;
 
 /// A row for each measurement, a column for each subject that has a result in any of them.
 pub(super) fn numbers(out: &mut String, rows: &[&Row]) {
-    let mut subjects: Vec<&str> = Vec::new();
+    let mut subjects: Vec<&Cell> = Vec::new();
     for cell in rows.iter().flat_map(|row| &row.results) {
-        if !subjects.contains(&cell.subject.as_str()) {
-            subjects.push(&cell.subject);
+        if subjects.iter().all(|known| known.subject != cell.subject) {
+            subjects.push(cell);
         }
     }
+    subjects.sort_by_key(|cell| {
+        [Via::Chassis, Via::Native, Via::ByHand].map(Via::as_str).iter().position(|via| *via == cell.via)
+    });
+    let subjects: Vec<&str> = subjects.into_iter().map(|cell| cell.subject.as_str()).collect();
     out.push_str("<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">measurement</th>");
     for subject in &subjects {
         push(out, format_args!("<th scope=\"col\">{}</th>", Escaped(subject)));

@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts use it: what it prints, and with which code it ends.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod commands;
 mod json;
 mod transcripts;
