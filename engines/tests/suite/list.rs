@@ -34,12 +34,27 @@ impl List {
     }
 }
 
-/// A trial that compares the lists of all engines with the first one's.
-pub(crate) fn trial(lists: Vec<List>) -> Trial {
-    Trial::test("list/same_for_all_engines", move || {
-        let Some((first, others)) = lists.split_first() else { return Err("there is no engine".into()) };
-        others.iter().try_for_each(|other| same(first, other))
-    })
+/// Trials that compare the lists of all engines with the first one's, and the comparison with what it should find.
+pub(crate) fn trials(lists: Vec<List>) -> [Trial; 2] {
+    [
+        Trial::test("list/same_for_all_engines", move || {
+            let Some((first, others)) = lists.split_first() else { return Err("there is no engine".into()) };
+            others.iter().try_for_each(|other| same(first, other))
+        }),
+        Trial::test("list/a_case_that_only_one_engine_has_is_named", || {
+            let list = |engine, profiles, names: &[&str]| {
+                let names = names.iter().map(|name| (*name).to_owned()).collect();
+                List { engine, profiles, names }
+            };
+            let one = list("one", &Profile::ALL, &["a/b::", "a/b::-fuel", "a/b::-stream"]);
+            same(&one, &list("few", &[Profile::Deadline, Profile::Fuel], &["a/b::", "a/b::-fuel"]))?;
+            let less = list("less", &Profile::ALL, &["a/b::", "a/b::-stream"]);
+            let says = |one, other| same(one, other).err().and_then(|error| error.message().map(str::to_owned));
+            assert_eq!(says(&one, &less).as_deref(), Some("of one and less, only one has a/b::-fuel"));
+            assert_eq!(says(&less, &one).as_deref(), Some("of less and one, only one has a/b::-fuel"));
+            Ok(())
+        }),
+    ]
 }
 
 fn same(one: &List, other: &List) -> Result<(), Failed> {

@@ -57,7 +57,7 @@ fn main() {
     #[cfg(feature = "wasmi")]
     lists.push(add::<chassis_backend_wasmi::WasmiEngine>(&mut all));
     all.extend(together::trials());
-    all.push(list::trial(lists));
+    all.extend(list::trials(lists));
     libtest_mimic::run(&arguments, all).exit();
 }
 
