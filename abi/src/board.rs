@@ -40,11 +40,19 @@ impl Board {
     }
 
     /// Begins an entry; gives the number of effects that it must not touch.
+    #[inline]
     pub(crate) fn begin_entry(&mut self) -> usize {
         if !self.asked.is_empty() {
-            self.asked = FxHashMap::default();
+            self.forget_asked();
         }
         self.effects.len()
+    }
+
+    #[cold]
+    fn forget_asked(&mut self) {
+        self.asked.clear();
+        // Room for what one guest once asked for is not kept for ever, and not cleared each time.
+        self.asked.shrink_to(KEPT_SUBJECTS);
     }
 
     /// Adds an effect. A guest that asks for the same thing many times in one entry has it once: a repeated timer period
@@ -64,6 +72,9 @@ impl Board {
         self.asked.contains_key(&Subject::Response(exchange))
     }
 }
+
+/// For how many effects of an entry there is room without asking for memory.
+const KEPT_SUBJECTS: usize = 32;
 
 impl fmt::Debug for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

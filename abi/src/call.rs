@@ -53,12 +53,14 @@ pub(crate) struct Slot(usize);
 pub(crate) struct Call<'a, C: Caller<VmState> + ?Sized> {
     caller: &'a mut C,
     args: &'a [u64],
+    /// How large the memory is at least; it never shrinks.
+    size: u64,
 }
 
 impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
     #[inline]
     pub(crate) fn new(caller: &'a mut C, args: &'a [u64]) -> Self {
-        Call { caller, args }
+        Call { caller, args, size: 0 }
     }
 
     /// The `i`-th parameter as the 32-bit number that it is.
@@ -89,9 +91,12 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
     /// Checks a slice of the guest's memory.
     #[inline]
     pub(crate) fn slice_at(&mut self, pointer: u32, len: u32) -> Result<Slice, Status> {
-        let size = self.caller.memory().0.len() as u64;
-        if u64::from(pointer) + u64::from(len) > size {
-            return Err(Status::InvalidMemoryAccess);
+        let end = u64::from(pointer) + u64::from(len);
+        if end > self.size {
+            self.size = self.caller.memory().0.len() as u64;
+            if end > self.size {
+                return Err(Status::InvalidMemoryAccess);
+            }
         }
         Ok(Slice { start: pointer as usize, len: len as usize })
     }
@@ -129,10 +134,7 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
 
     /// Writes bytes at a checked place; what does not fit is not written.
     pub(crate) fn write(&mut self, slot: Slot, bytes: &[u8]) {
-        let (memory, _) = self.caller.memory();
-        if let Some(place) = memory.get_mut(slot.0..slot.0 + bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
+        put(self.caller.memory().0, slot, bytes);
     }
 
     /// Writes a 32-bit number.
@@ -160,14 +162,14 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
         write: impl FnOnce(&mut [u8], &mut VmState),
     ) -> Result<Status, Fault> {
         let at = if len == 0 { 0 } else { self.allocate(len)? };
+        let (memory, state) = self.caller.memory();
         if len > 0 {
-            let (memory, state) = self.caller.memory();
             let start = at as usize;
             let Some(out) = memory.get_mut(start..start + len) else { return Err(Status::InvalidMemoryAccess.into()) };
             write(out, state);
         }
-        self.write_u32(pointer, at);
-        self.write_u32(size, len as u32);
+        put(memory, pointer, &at.to_le_bytes());
+        put(memory, size, &(len as u32).to_le_bytes());
         Ok(Status::Ok)
     }
 
@@ -187,5 +189,13 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
         }
         self.slice_at(pointer, len)?;
         Ok(pointer)
+    }
+}
+
+/// Writes bytes at a checked place.
+#[inline]
+fn put(memory: &mut [u8], slot: Slot, bytes: &[u8]) {
+    if let Some(place) = memory.get_mut(slot.0..slot.0 + bytes.len()) {
+        place.copy_from_slice(bytes);
     }
 }

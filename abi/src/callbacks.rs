@@ -85,6 +85,7 @@ pub(crate) const EXPORT_MALLOC: Export = handle(Callback::Malloc, 0);
 
 impl Callback {
     /// The handle under which this callback's `type_index`-th type is listed in [`EXPORTS`].
+    #[inline]
     pub(crate) const fn handle(self, type_index: usize) -> Export {
         handle(self, type_index)
     }
@@ -106,18 +107,24 @@ const LIST: [ExportSpec; LEN] = {
 };
 
 const fn handle(callback: Callback, type_index: usize) -> Export {
-    if type_index == 0 {
-        return Export(callback as u8);
+    Export(HANDLES[callback as usize][type_index])
+}
+
+/// By callback: where its types are in the list; where there is only one, that one twice.
+const HANDLES: [[u8; 2]; CALLBACKS.len()] = {
+    let mut handles = [[0; 2]; CALLBACKS.len()];
+    let mut i = 0;
+    while i < CALLBACKS.len() {
+        handles[i] = [i as u8; 2];
+        i += 1;
     }
     let mut i = 0;
     while i < SECOND.len() {
-        if SECOND[i] as u8 == callback as u8 {
-            return Export((CALLBACKS.len() + i) as u8);
-        }
+        handles[SECOND[i] as usize][1] = (CALLBACKS.len() + i) as u8;
         i += 1;
     }
-    Export(callback as u8)
-}
+    handles
+};
 
 #[cfg(test)]
 mod tests {

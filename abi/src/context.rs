@@ -53,6 +53,7 @@ impl Contexts {
     }
 
     /// The context of this number.
+    #[inline]
     pub fn get(&self, id: ContextId) -> Option<&Context> {
         self.live.get(&id)
     }

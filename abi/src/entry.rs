@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 
-use chassis_engine_api::{AnyLinked, Budget, Failed, Instance, Limits, Stop};
+use chassis_engine_api::{AnyLinked, Budget, Enter, Export, Failed, Instance, Limits, Sig, Stop};
 use thiserror::Error;
 
 use crate::board::Board;
-use crate::callbacks::{Callback, EXPORT_MALLOC, EXPORT_MEMORY_ALLOCATE};
+use crate::callbacks::{Callback, EXPORT_MALLOC, EXPORT_MEMORY_ALLOCATE, EXPORTS};
 use crate::context::ContextId;
 use crate::state::{Identity, Phase, Rescue, VmState};
 use crate::version::AbiVersion;
@@ -47,11 +47,14 @@ pub fn begin(
     match linked.instantiate(VmState::rescued(identity, lent, loan.rescue.clone()), limits, budget) {
         Ok(mut instance) => {
             // `proxy_on_memory_allocate` before `malloc` (ABI 0.2.1, "Memory management").
-            let allocator = [EXPORT_MEMORY_ALLOCATE, EXPORT_MALLOC].into_iter().find(|export| instance.has(*export));
+            let exports = Exports::of(&*instance);
+            let allocator =
+                [EXPORT_MEMORY_ALLOCATE, EXPORT_MALLOC].into_iter().find(|export| exports.has(usize::from(export.0)));
             let version = AbiVersion::of(linked.module().info());
             let state = instance.state();
             *loan.board = state.board.take();
             state.needs_no_rescue();
+            state.exports = exports;
             state.allocator = allocator;
             state.answers_missing_as_empty = version == Some(AbiVersion::V0_1_0);
             Ok(instance)
@@ -85,6 +88,7 @@ impl Drop for Loan<'_> {
 /// # Errors
 /// [`EntryError`]; the board is back in `board` in any case, a panic of a host function included. The effects of a call
 /// that did not return are not on it.
+#[inline]
 pub fn enter(
     instance: &mut dyn Instance<VmState>,
     board: &mut Option<Box<Board>>,
@@ -93,9 +97,6 @@ pub fn enter(
     args: &[Argument],
     budget: Budget,
 ) -> Result<Option<u32>, EntryError> {
-    let sigs = callback.sigs();
-    let Some(index) = (0..sigs.len()).find(|i| instance.has(callback.handle(*i))) else { return Ok(None) };
-    let sig = sigs[index];
     let mut slots = [0_u64; 8];
     let phase = phase_of(callback);
     let leading = usize::from(phase == Phase::Callback);
@@ -103,27 +104,25 @@ pub fn enter(
     for (slot, arg) in slots[leading..].iter_mut().zip(args) {
         *slot = u64::from(*arg);
     }
-
-    let mut lent = board.take().ok_or(EntryError::Reentered)?;
-    let mut entered = Entered { instance, board, keep: lent.begin_entry() };
-    entered.lend(lent, phase, callback, context);
-    if let Some(observer) = entered.observer() {
-        let given: Vec<u32> = args.iter().copied().take(sig.params.len().saturating_sub(leading)).collect();
-        observer.callback_begins(callback, context, &given);
-    }
-    let used = sig.slots().max(1);
-    let outcome = entered.instance.call(callback.handle(index), &mut slots[..used], budget);
+    let is_observed = board.as_ref().is_some_and(|board| board.observer.is_some());
+    let exports = [callback.handle(0), callback.handle(1)].map(|export| usize::from(export.0));
+    let mut entry = Entry { board, callback, phase, context, args, exports, sig: None, keep: 0 };
+    let outcome = instance.enter(&mut entry, &mut slots, budget);
+    // Without a type there was nothing to call, or nothing to lend.
+    let Entry { sig: Some(sig), board, .. } = entry else { return not_entered(entry) };
     let result = if sig.result.is_some() { slots[0] as u32 } else { 0 };
-    if let Some(observer) = entered.observer() {
+    if is_observed && let Some(observer) = board.as_mut().and_then(|board| board.observer.as_mut()) {
         observer.callback_ends(callback, outcome.as_ref().map(|_| result));
     }
     match outcome {
-        Ok(_) => {
-            entered.keep = usize::MAX;
-            Ok(Some(result))
-        }
+        Ok(_) => Ok(Some(result)),
         Err(stop) => Err(EntryError::Stopped { callback, stop }),
     }
+}
+
+#[cold]
+fn not_entered(entry: Entry<'_>) -> Result<Option<u32>, EntryError> {
+    if entry.board.is_some() { Ok(None) } else { Err(EntryError::Reentered) }
 }
 
 fn phase_of(callback: Callback) -> Phase {
@@ -137,35 +136,81 @@ fn reentered() -> chassis_engine_api::HostError {
     chassis_engine_api::HostError::new(EntryError::Reentered.to_string())
 }
 
-/// A guest that is being run; gives the board back when it is dropped, panics included.
-struct Entered<'a> {
-    instance: &'a mut dyn Instance<VmState>,
+/// A callback that is called, and the board that is lent for it.
+#[derive(Debug)]
+pub struct Entry<'a> {
     board: &'a mut Option<Box<Board>>,
-    /// How many effects stay on the board: those from before, unless the guest returns.
+    callback: Callback,
+    phase: Phase,
+    context: ContextId,
+    args: &'a [Argument],
+    /// Where the callback's types are in [`EXPORTS`]; where there is one, twice. As wide as it is used: a number that
+    /// is read wider than it was just written is one that the processor has to wait for.
+    exports: [usize; 2],
+    /// The type of the export that is called.
+    sig: Option<&'static Sig>,
+    /// How many effects stay on the board if the guest does not return.
     keep: usize,
 }
 
-impl Entered<'_> {
-    fn lend(&mut self, board: Box<Board>, phase: Phase, callback: Callback, context: ContextId) {
-        let state = self.instance.state();
-        state.board = Some(board);
-        state.phase = phase;
-        state.callback = Some(callback);
-        state.effective = context;
+impl Enter for VmState {
+    type Entry<'a> = Entry<'a>;
+
+    // One copy of these behind the object-safe edge.
+    #[inline(always)]
+    fn begin(&mut self, entry: &mut Entry<'_>) -> Option<Export> {
+        let index = entry.exports.into_iter().find(|index| self.exports.has(*index))?;
+        let mut board = entry.board.take()?;
+        let sig = &EXPORTS[index].sig;
+        entry.sig = Some(sig);
+        entry.keep = board.begin_entry();
+        self.phase = entry.phase;
+        self.callback = Some(entry.callback);
+        self.effective = entry.context;
+        let is_observed = board.observer.is_some();
+        self.board = Some(board);
+        if is_observed {
+            self.tell(entry, sig);
+        }
+        Some(Export(index as u8))
     }
 
-    fn observer(&mut self) -> Option<&mut (dyn crate::Observer + 'static)> {
-        self.instance.state().board.as_mut()?.observer.as_deref_mut()
+    #[inline(always)]
+    fn end(&mut self, entry: &mut Entry<'_>, returned: bool) {
+        let Some(mut board) = self.board.take() else { return };
+        self.callback = None;
+        if !returned {
+            board.effects.truncate(entry.keep);
+        }
+        *entry.board = Some(board);
     }
 }
 
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        let state = self.instance.state();
-        state.callback = None;
-        *self.board = state.board.take();
-        if let Some(board) = self.board {
-            board.effects.truncate(self.keep);
+impl VmState {
+    /// Tells the observer that a callback begins, with what its type has of the arguments.
+    #[cold]
+    fn tell(&mut self, entry: &Entry<'_>, sig: &Sig) {
+        let leading = usize::from(entry.phase == Phase::Callback);
+        let given = entry.args.len().min(sig.params.len().saturating_sub(leading));
+        if let Some(observer) = self.board.as_mut().and_then(|board| board.observer.as_mut()) {
+            observer.callback_begins(entry.callback, entry.context, &entry.args[..given]);
         }
+    }
+}
+
+/// Which of the exports that the host calls a module has: what an entry asks first, so no question to the engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Exports(u64);
+
+impl Exports {
+    fn of(instance: &dyn Instance<VmState>) -> Self {
+        const { assert!(EXPORTS.len() <= 64, "one bit each") };
+        let present = (0..EXPORTS.len() as u8).filter(|export| instance.has(Export(*export)));
+        Exports(present.fold(0, |bits, export| bits | 1 << export))
+    }
+
+    #[inline]
+    fn has(self, index: usize) -> bool {
+        self.0 >> index & 1 == 1
     }
 }

@@ -87,8 +87,26 @@ impl Exchange {
             response_started: false,
             properties: Properties::default(),
             attributes: FxHashMap::default(),
-            body_limit: 16 << 20,
+            body_limit: BODY_LIMIT,
         }
+    }
+
+    /// Forgets everything, so that another request can take its place. What it was kept in stays, unless it is large.
+    pub fn clear(&mut self) {
+        let Exchange { request, response, lanes, answered, response_started, properties, attributes, body_limit } =
+            self;
+        request.clear();
+        response.clear();
+        lanes.clear();
+        lanes.shrink_to(KEPT);
+        *answered = false;
+        *response_started = false;
+        if !properties.is_empty() {
+            *properties = Properties::default();
+        }
+        attributes.clear();
+        attributes.shrink_to(KEPT);
+        *body_limit = BODY_LIMIT;
     }
 
     /// One direction.
@@ -96,6 +114,22 @@ impl Exchange {
         match direction {
             Direction::Request => &mut self.request,
             Direction::Response => &mut self.response,
+        }
+    }
+}
+
+/// How many bytes of body an exchange takes by itself.
+const BODY_LIMIT: usize = 16 << 20;
+/// How many lanes, and how many attributes, an exchange has room for when it is used again.
+const KEPT: usize = 32;
+
+impl Half {
+    fn clear(&mut self) {
+        let Half { headers, trailers, has_headers, has_trailers, headers_sent, trailers_sent } = self;
+        headers.clear();
+        trailers.clear();
+        for flag in [has_headers, has_trailers, headers_sent, trailers_sent] {
+            *flag = false;
         }
     }
 }

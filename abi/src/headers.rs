@@ -1,14 +1,18 @@
 //! Header maps: ordered lists of byte strings, duplicates kept.
 
-use bytes::Bytes;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::pairs::{self, MAX_MAP_BYTES, MAX_PAIRS, PairsError};
 
 /// Headers or trailers in order, pseudo-headers (`:path`) first. Names are lower-case; look-ups ignore case.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct HeaderList {
     entries: Vec<(Bytes, Bytes)>,
+    /// Where names and values of guests go, so that not each of them is an allocation.
+    text: BytesMut,
 }
 
 /// Why a header may not be set; the guest's fault.
@@ -47,7 +51,16 @@ const HOP_BY_HOP: [&[u8]; 8] = [
 impl HeaderList {
     /// An empty list with room for `capacity` entries.
     pub fn with_capacity(capacity: usize) -> Self {
-        HeaderList { entries: Vec::with_capacity(capacity) }
+        HeaderList { entries: Vec::with_capacity(capacity), text: BytesMut::new() }
+    }
+
+    /// Removes all entries; what they were kept in is used again, unless it is large.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.entries.shrink_to(KEPT_ENTRIES);
+        if self.text.capacity() > KEPT_TEXT {
+            self.text = BytesMut::new();
+        }
     }
 
     /// How many entries there are.
@@ -67,12 +80,23 @@ impl HeaderList {
 
     /// The first value under a name.
     pub fn get(&self, name: &[u8]) -> Option<&Bytes> {
-        self.entries.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.find(name).map(|(_, value)| value)
+    }
+
+    /// The first value under a name, with its place.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<(usize, &Bytes)> {
+        let mut entries = self.entries.iter().enumerate();
+        entries.find(|(_, (n, _))| is_name(n, name)).map(|(index, (_, value))| (index, value))
+    }
+
+    /// The entry at a place.
+    pub(crate) fn at(&self, index: usize) -> Option<&(Bytes, Bytes)> {
+        self.entries.get(index)
     }
 
     /// All values under a name, in order.
     pub fn get_all<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a Bytes> {
-        self.entries.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.entries.iter().filter(|(n, _)| is_name(n, name)).map(|(_, value)| value)
     }
 
     /// Adds an entry that is known to be valid, such as one that the HTTP parser has accepted. The name must be in lower
@@ -92,7 +116,7 @@ impl HeaderList {
         if self.len() >= MAX_PAIRS || self.byte_size() + name.len() + value.len() > MAX_MAP_BYTES {
             return Err(InvalidHeader::TooLarge);
         }
-        let entry = valid(name, value)?;
+        let entry = self.keep(name, valid(name, value)?);
         self.entries.push(entry);
         Ok(())
     }
@@ -102,21 +126,21 @@ impl HeaderList {
     /// # Errors
     /// [`InvalidHeader`]; the list is unchanged then.
     pub fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
-        let Some(first) = self.entries.iter().position(|(n, _)| n.eq_ignore_ascii_case(name)) else {
+        let Some(first) = self.entries.iter().position(|(n, _)| is_name(n, name)) else {
             return self.add(name, value);
         };
-        let others = self.entries.iter().filter(|(n, _)| !n.eq_ignore_ascii_case(name));
+        let others = self.entries.iter().filter(|(n, _)| !is_name(n, name));
         let others: usize = others.map(|(name, value)| name.len() + value.len()).sum();
         // A list that came too large may be made smaller.
         if others + name.len() + value.len() > MAX_MAP_BYTES.max(self.byte_size()) {
             return Err(InvalidHeader::TooLarge);
         }
-        let (name, value) = valid(name, value)?;
-        self.entries[first].1 = value;
+        let value = valid(name, value)?;
+        self.entries[first].1 = self.keep(&[], value).1;
         let mut index = 0;
         self.entries.retain(|(n, _)| {
             index += 1;
-            index - 1 <= first || *n != name
+            index - 1 <= first || !is_name(n, name)
         });
         Ok(())
     }
@@ -129,7 +153,7 @@ impl HeaderList {
         if is_pseudo(name) && self.get(name).is_some() {
             return Err(InvalidHeader::Pseudo);
         }
-        self.entries.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
+        self.entries.retain(|(n, _)| !is_name(n, name));
         Ok(())
     }
 
@@ -143,8 +167,11 @@ impl HeaderList {
         let mut pseudo = Vec::new();
         let mut fields = Vec::new();
         for entry in &list.entries {
-            let entry = valid(&entry.0, &entry.1)
-                .or_else(|error| if self.entries.contains(entry) { Ok(entry.clone()) } else { Err(error) })?;
+            let entry = match valid(&entry.0, &entry.1) {
+                Ok(value) => self.keep(&entry.0, value),
+                Err(_) if self.entries.contains(entry) => entry.clone(),
+                Err(error) => return Err(error),
+            };
             if is_pseudo(&entry.0) { pseudo.push(entry) } else { fields.push(entry) }
         }
         let before = self.entries.iter().filter(|(name, _)| is_pseudo(name));
@@ -171,6 +198,11 @@ impl HeaderList {
         pairs::encode(self)
     }
 
+    /// Writes the serialised form to `out`, which has its length.
+    pub(crate) fn encode_into(&self, out: &mut [u8]) {
+        pairs::encode_into(self, out);
+    }
+
     /// Reads the serialised form. Names and values are not judged yet.
     ///
     /// # Errors
@@ -180,16 +212,66 @@ impl HeaderList {
     }
 }
 
+impl HeaderList {
+    /// A guest's name, in lower case, and value.
+    fn keep(&mut self, name: &[u8], value: &[u8]) -> (Bytes, Bytes) {
+        let len = name.len() + value.len();
+        // What is left of a piece that others still hold is given up: a new piece is no larger than what it is for, or
+        // small, so that nobody holds much memory for few bytes.
+        if self.text.capacity() < len && !self.text.try_reclaim(len) {
+            self.text = BytesMut::with_capacity(len.max(PIECE));
+        }
+        self.text.extend_from_slice(name);
+        self.text.make_ascii_lowercase();
+        let name = self.text.split().freeze();
+        self.text.extend_from_slice(value);
+        (name, self.text.split().freeze())
+    }
+}
+
+/// How large the pieces are in which names and values of guests are kept.
+const PIECE: usize = 512;
+/// How much of a list that is used again stays with it.
+const KEPT_ENTRIES: usize = 64;
+const KEPT_TEXT: usize = 4096;
+
+impl Clone for HeaderList {
+    fn clone(&self) -> Self {
+        HeaderList { entries: self.entries.clone(), text: BytesMut::new() }
+    }
+}
+
+impl PartialEq for HeaderList {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries == other.entries
+    }
+}
+
+impl Eq for HeaderList {}
+
+impl fmt::Debug for HeaderList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderList").field("entries", &self.entries).finish()
+    }
+}
+
 impl<N: Into<Bytes>, V: Into<Bytes>> FromIterator<(N, V)> for HeaderList {
     /// As [`push_unchecked`](HeaderList::push_unchecked).
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
-        HeaderList { entries: entries.into_iter().map(|(name, value)| (name.into(), value.into())).collect() }
+        let entries = entries.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        HeaderList { entries, text: BytesMut::new() }
     }
 }
 
 /// Whether a guest may never set this field.
 pub(crate) fn is_host_owned(name: &[u8]) -> bool {
     HOP_BY_HOP.iter().any(|field| field.eq_ignore_ascii_case(name))
+}
+
+/// Whether an entry is of this name; most are not, which their length tells.
+#[inline]
+fn is_name(entry: &[u8], name: &[u8]) -> bool {
+    entry.len() == name.len() && entry.eq_ignore_ascii_case(name)
 }
 
 fn is_pseudo(name: &[u8]) -> bool {
@@ -205,28 +287,28 @@ fn sorted_names<'a>(entries: impl Iterator<Item = &'a (Bytes, Bytes)>) -> Vec<&'
 /// The longest name, and the longest pseudo-header value, that HTTP libraries take.
 const MAX_NAME_BYTES: usize = 65_534;
 
-fn valid(name: &[u8], value: &[u8]) -> Result<(Bytes, Bytes), InvalidHeader> {
-    let name = name.to_ascii_lowercase();
-    let token = name.strip_prefix(b":").unwrap_or(&name);
+/// The value as it is set, without the spaces around it, if a guest may set it under this name.
+fn valid<'a>(name: &[u8], value: &'a [u8]) -> Result<&'a [u8], InvalidHeader> {
+    let token = name.strip_prefix(b":").unwrap_or(name);
     if token.is_empty() || token.len() > MAX_NAME_BYTES || !token.iter().all(|byte| is_token(*byte)) {
         return Err(InvalidHeader::Name);
     }
-    if is_host_owned(&name) {
+    if is_host_owned(name) {
         return Err(InvalidHeader::HostOwned);
     }
     if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
         return Err(InvalidHeader::Value);
     }
     let value = value.trim_ascii();
-    if is_pseudo(&name) && !valid_pseudo(&name, value) {
+    if is_pseudo(name) && !valid_pseudo(name, value) {
         return Err(InvalidHeader::Value);
     }
-    Ok((Bytes::from(name), Bytes::copy_from_slice(value)))
+    Ok(value)
 }
 
 /// What the host can put into a request line or status line without a second reading of it.
 fn valid_pseudo(name: &[u8], value: &[u8]) -> bool {
-    match name {
+    match &*name.to_ascii_lowercase() {
         _ if value.len() > MAX_NAME_BYTES => false,
         b":status" => matches!(value, [b'2'..=b'5', b'0'..=b'9', b'0'..=b'9']),
         b":method" => !value.is_empty() && value.iter().all(|byte| is_token(*byte)),
@@ -270,8 +352,24 @@ fn valid_authority(authority: &[u8]) -> bool {
 
 /// RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
 }
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut i = 0;
+    while i < others.len() {
+        table[others[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

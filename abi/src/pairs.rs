@@ -39,22 +39,32 @@ pub(crate) fn encoded_len(list: &HeaderList) -> usize {
 
 /// Serialises `list`; an empty list is no bytes at all.
 pub(crate) fn encode(list: &HeaderList) -> Vec<u8> {
-    let mut out = Vec::with_capacity(encoded_len(list));
-    if list.is_empty() {
-        return out;
-    }
-    push_u32(&mut out, list.len());
-    for (name, value) in list.iter() {
-        push_u32(&mut out, name.len());
-        push_u32(&mut out, value.len());
-    }
-    for (name, value) in list.iter() {
-        out.extend_from_slice(name);
-        out.push(0);
-        out.extend_from_slice(value);
-        out.push(0);
-    }
+    let mut out = vec![0; encoded_len(list)];
+    encode_into(list, &mut out);
     out
+}
+
+/// As [`encode`], to `out`.
+///
+/// # Panics
+/// If `out` is shorter than [`encoded_len`].
+pub(crate) fn encode_into(list: &HeaderList, out: &mut [u8]) {
+    if list.is_empty() {
+        return;
+    }
+    let (count, rest) = out.split_at_mut(4);
+    count.copy_from_slice(&number(list.len()));
+    let (lengths, mut rest) = rest.split_at_mut(8 * list.len());
+    for ((name, value), pair) in list.iter().zip(lengths.chunks_exact_mut(8)) {
+        pair[..4].copy_from_slice(&number(name.len()));
+        pair[4..].copy_from_slice(&number(value.len()));
+        for field in [name, value] {
+            let (place, after) = rest.split_at_mut(field.len() + 1);
+            place[..field.len()].copy_from_slice(field);
+            place[field.len()] = 0;
+            rest = after;
+        }
+    }
 }
 
 /// Reads a serialised map. No bytes, and a single NUL, are an empty map.
@@ -99,9 +109,9 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<usize> {
     Some(u32::from_le_bytes([field[0], field[1], field[2], field[3]]) as usize)
 }
 
-fn push_u32(out: &mut Vec<u8>, number: usize) {
+fn number(number: usize) -> [u8; 4] {
     // The host's own maps are bounded far below 4 GiB.
-    out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+    u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 #[cfg(test)]

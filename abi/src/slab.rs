@@ -49,12 +49,14 @@ impl<T> Slab<T> {
     }
 
     /// The value of a key that is still valid.
+    #[inline]
     pub fn get(&self, key: Key) -> Option<&T> {
         let entry = self.entries.get(key.index as usize)?;
         if entry.generation == key.generation { entry.value.as_ref() } else { None }
     }
 
     /// The value of a key that is still valid, to be changed.
+    #[inline]
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let entry = self.entries.get_mut(key.index as usize)?;
         if entry.generation == key.generation { entry.value.as_mut() } else { None }
@@ -92,9 +94,99 @@ impl<T> Slab<T> {
     }
 }
 
+/// What belongs to the values of a [`Slab`], under their keys.
+#[derive(Debug)]
+pub struct SecondaryMap<T> {
+    entries: Vec<Option<(Key, T)>>,
+    len: usize,
+}
+
+impl<T> Default for SecondaryMap<T> {
+    fn default() -> Self {
+        SecondaryMap { entries: Vec::new(), len: 0 }
+    }
+}
+
+impl<T> SecondaryMap<T> {
+    /// Stores a value under a key of the slab. What is there under an older key of the same place is gone.
+    ///
+    /// # Panics
+    /// For [`Key::NEVER`].
+    pub fn insert(&mut self, key: Key, value: T) {
+        assert_ne!(key, Key::NEVER, "a key of the slab");
+        let index = key.index as usize;
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, || None);
+        }
+        let before = self.entries[index].replace((key, value));
+        self.len += usize::from(before.is_none());
+    }
+
+    /// The value of a key.
+    #[inline]
+    pub fn get(&self, key: Key) -> Option<&T> {
+        match self.entries.get(key.index as usize) {
+            Some(Some((own, value))) if *own == key => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value of a key, to be changed.
+    #[inline]
+    pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
+        match self.entries.get_mut(key.index as usize) {
+            Some(Some((own, value))) if *own == key => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Removes the value of a key.
+    pub fn remove(&mut self, key: Key) -> Option<T> {
+        self.get(key)?;
+        let (_, value) = self.entries[key.index as usize].take()?;
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// All keys and values, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut T)> {
+        self.entries.iter_mut().flatten().map(|(key, value)| (*key, value))
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_belongs_to_a_value_goes_with_its_key() {
+        let mut slab = Slab::default();
+        let mut map = SecondaryMap::default();
+        let (a, b) = (slab.insert(()), slab.insert(()));
+        map.insert(b, 'b');
+        assert_eq!((map.get(a), map.get(b), map.len()), (None, Some(&'b'), 1));
+        slab.remove(b);
+        let c = slab.insert(());
+        assert_eq!(map.get(c), None);
+        assert_eq!(map.get_mut(c), None);
+        assert_eq!(map.remove(c), None);
+        map.insert(c, 'c');
+        assert_eq!((map.get(b), map.get(c), map.len()), (None, Some(&'c'), 1));
+        map.insert(a, 'a');
+        assert_eq!(map.iter_mut().map(|(key, value)| (key, *value)).collect::<Vec<_>>(), [(a, 'a'), (c, 'c')]);
+        assert_eq!((map.remove(c), map.remove(c), map.len()), (Some('c'), None, 1));
+        assert_eq!(map.get(Key::NEVER), None);
+    }
 
     #[test]
     fn a_key_is_never_valid_twice() {

@@ -8,6 +8,7 @@ use chassis_engine_api::Export;
 use crate::board::Board;
 use crate::callbacks::Callback;
 use crate::context::{Context, ContextId, Contexts};
+use crate::entry::Exports;
 use crate::exchange::{Exchange, Lane};
 
 /// What a plugin is called and configured with.
@@ -50,6 +51,7 @@ pub struct VmState {
     pub(crate) phase: Phase,
     pub(crate) callback: Option<Callback>,
     pub(crate) effective: ContextId,
+    pub(crate) exports: Exports,
     pub(crate) allocator: Option<Export>,
     /// Whether a header that is not there has an empty value, as 0.1.0 says.
     pub(crate) answers_missing_as_empty: bool,
@@ -62,7 +64,7 @@ pub(crate) type Rescue = Arc<Mutex<Option<Box<Board>>>>;
 
 impl VmState {
     /// A VM that has not started; it lends from `board` at once, for the module's start section.
-    pub fn new(identity: Identity, board: Box<Board>) -> Self {
+    pub(crate) fn new(identity: Identity, board: Box<Board>) -> Self {
         VmState {
             board: Some(board),
             identity,
@@ -71,6 +73,7 @@ impl VmState {
             phase: Phase::Start,
             callback: None,
             effective: 0,
+            exports: Exports::default(),
             allocator: None,
             answers_missing_as_empty: false,
             rescue: None,
@@ -101,12 +104,14 @@ impl VmState {
     }
 
     /// The stream that host calls are about.
+    #[inline]
     pub(crate) fn exchange(&self) -> Option<&Exchange> {
         let Some(Context::Stream { exchange, .. }) = self.contexts.get(self.effective) else { return None };
         self.board.as_ref()?.exchanges.get(*exchange)
     }
 
     /// The stream that host calls are about, to be changed.
+    #[inline]
     pub(crate) fn exchange_mut(&mut self) -> Option<&mut Exchange> {
         let Some(Context::Stream { exchange, .. }) = self.contexts.get(self.effective) else { return None };
         self.board.as_mut()?.exchanges.get_mut(*exchange)

@@ -82,6 +82,26 @@ pub trait Instance<S>: Send {
     /// If the module does not export it, or `slots` is too short. A panic of a host function passes through.
     fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop>;
 
+    /// Calls an export with the state made ready for it: a single step across the object-safe edge, where reaching for
+    /// the state, calling, and reaching for the state again are three. `None` if the state had nothing called.
+    ///
+    /// # Errors
+    /// As [`call`](Instance::call).
+    ///
+    /// # Panics
+    /// As [`call`](Instance::call); the state hears of the end first.
+    #[inline]
+    fn enter(&mut self, entry: &mut S::Entry<'_>, slots: &mut [u64], budget: Budget) -> Result<Option<Outcome>, Stop>
+    where
+        S: Enter,
+    {
+        let mut entered = Entered { instance: self, entry, returned: false };
+        let Some(export) = entered.instance.state().begin(entered.entry) else { return Ok(None) };
+        let outcome = entered.instance.call(export, slots, budget)?;
+        entered.returned = true;
+        Ok(Some(outcome))
+    }
+
     /// The host's state.
     fn state(&mut self) -> &mut S;
 
@@ -93,6 +113,32 @@ pub trait Instance<S>: Send {
 
     /// The current size of the memory in bytes.
     fn memory_bytes(&self) -> u64;
+}
+
+/// A state that has something to do around each call into its instance, for [`Instance::enter`].
+pub trait Enter {
+    /// What a call is about.
+    type Entry<'a>;
+
+    /// The call begins: says which export is to be called, or that none is.
+    fn begin(&mut self, entry: &mut Self::Entry<'_>) -> Option<Export>;
+
+    /// The call has ended: it `returned`; or it was stopped, a panic unwinds it, or there was none.
+    fn end(&mut self, entry: &mut Self::Entry<'_>, returned: bool);
+}
+
+/// Tells the state of the end of a call when it is dropped, panics included.
+struct Entered<'a, 'b, I: Instance<S> + ?Sized, S: Enter> {
+    instance: &'a mut I,
+    entry: &'a mut S::Entry<'b>,
+    returned: bool,
+}
+
+impl<I: Instance<S> + ?Sized, S: Enter> Drop for Entered<'_, '_, I, S> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.instance.state().end(self.entry, self.returned);
+    }
 }
 
 /// How a call ended that was not stopped.

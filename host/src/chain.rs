@@ -188,7 +188,7 @@ impl Worker {
 
     /// Moves a stage's body to the next stage, or out of the chain.
     fn pass_body(&mut self, key: Key, direction: Direction, position: usize) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
         let stages = flow.stages.len();

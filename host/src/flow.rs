@@ -69,6 +69,23 @@ impl Flow {
         Flow { stages: vec![Stage::default(); stages], ..Flow::default() }
     }
 
+    /// Forgets everything; the room for stages stays.
+    pub(crate) fn clear(&mut self) {
+        let Flow { headers_come, headers_end, stages, released, out, ended, trailers, cut } = self;
+        stages.clear();
+        if !out.is_empty() {
+            out.clear();
+        }
+        for flag in [headers_come, headers_end, released, ended, trailers, cut] {
+            *flag = false;
+        }
+    }
+
+    /// Gives one that was cleared its stages.
+    pub(crate) fn set_stages(&mut self, stages: usize) {
+        self.stages.resize(stages, Stage::default());
+    }
+
     /// Whether nothing more can come in.
     pub(crate) fn has_come(&self) -> bool {
         self.headers_end || self.stages.first().map_or(self.ended, |stage| stage.ended)

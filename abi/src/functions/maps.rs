@@ -21,8 +21,14 @@ pub(crate) fn get_size<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> O
 pub(crate) fn get_pairs<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let map = map_type(call, 0)?;
     let (pointer, size) = (call.slot(1, 4)?, call.slot(2, 4)?);
-    let pairs = readable(call, map)?.encode();
-    call.give(&pairs, pointer, size)
+    let len = readable(call, map)?.encoded_len();
+    // As for one value.
+    call.give_with(len, pointer, size, |out, state| {
+        let list = state.exchange().and_then(|exchange| readable_in(exchange, map));
+        if let Some(list) = list.filter(|list| list.encoded_len() == len) {
+            list.encode_into(out);
+        }
+    })
 }
 
 pub(crate) fn set_pairs<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
@@ -39,9 +45,15 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     let (pointer, size) = (call.slot(3, 4)?, call.slot(4, 4)?);
     let (name, state) = call.bytes(name);
     let list = state.exchange().and_then(|exchange| readable_in(exchange, map)).ok_or(Status::BadArgument)?;
-    // A Bytes is a handle: the value itself is copied once, into the guest.
-    let Some(value) = list.get(name).cloned() else { return missing(call, pointer, size) };
-    call.give(&value, pointer, size)
+    let Some((index, value)) = list.find(name) else { return missing(call, pointer, size) };
+    let len = value.len();
+    // Looked up again behind the allocator, which may not change maps: the value is copied once, into the guest.
+    call.give_with(len, pointer, size, |out, state| {
+        let list = state.exchange().and_then(|exchange| readable_in(exchange, map));
+        if let Some((_, value)) = list.and_then(|list| list.at(index)).filter(|(_, value)| value.len() == len) {
+            out.copy_from_slice(value);
+        }
+    })
 }
 
 /// A name that is not there: 0.1.0 has an empty value for it, later versions a status.
@@ -75,6 +87,7 @@ fn entry<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Result<(MapType
     Ok((map_type(call, 0)?, call.slice(1)?, call.slice(3)?))
 }
 
+#[inline]
 fn map_type<C: Caller<VmState> + ?Sized>(call: &Call<'_, C>, i: usize) -> Result<MapType, Status> {
     MapType::from_u32(call.arg(i)).ok_or(Status::BadArgument)
 }
@@ -87,6 +100,7 @@ fn readable<'a, C: Caller<VmState> + ?Sized>(
 }
 
 /// A map that has come and may be read: request headers in every later phase too.
+#[inline]
 fn readable_in(exchange: &Exchange, map: MapType) -> Option<&HeaderList> {
     match map {
         MapType::RequestHeaders if exchange.request.has_headers => Some(&exchange.request.headers),

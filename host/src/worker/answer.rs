@@ -24,11 +24,24 @@ impl Worker {
     }
 
     /// Carries out what the last entry left to be done.
+    #[inline]
     pub(crate) fn apply_effects(&mut self) {
-        let Some(board) = self.board.as_mut().filter(|board| !board.effects.is_empty()) else { return };
+        if self.board.as_ref().is_some_and(|board| !board.effects.is_empty()) {
+            self.apply_all();
+        }
+    }
+
+    fn apply_all(&mut self) {
+        let Some(board) = self.board.as_mut() else { return };
         let plugin = self.entered;
-        for effect in std::mem::take(&mut board.effects) {
+        let mut effects = std::mem::take(&mut board.effects);
+        for effect in effects.drain(..) {
             self.apply(plugin, effect);
+        }
+        // Carrying effects out makes no further ones, so the room for them is used again.
+        if let Some(board) = self.board.as_mut().filter(|board| board.effects.is_empty()) {
+            effects.shrink_to(KEPT_EFFECTS);
+            board.effects = effects;
         }
     }
 
@@ -43,7 +56,7 @@ impl Worker {
             }
             Effect::Continue { exchange, lane, direction } => self.resume(exchange, lane, direction),
             Effect::Close { exchange } => {
-                if let Some(stream) = self.streams.get_mut(&exchange).filter(|stream| !stream.reset) {
+                if let Some(stream) = self.streams.get_mut(exchange).filter(|stream| !stream.reset) {
                     stream.reset = true;
                     self.mark(exchange, Direction::Response);
                 }
@@ -57,7 +70,7 @@ impl Worker {
 
     /// Makes a response the stream's own; `bypass` leaves all plugins out.
     fn respond(&mut self, key: Key, response: &LocalResponse, bypass: bool) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         if exchange.response_started {
             if !stream.response.is_done() {
@@ -112,6 +125,9 @@ impl Worker {
         self.mark(key, Direction::Response);
     }
 }
+
+/// For how many effects there is room without asking for memory.
+const KEPT_EFFECTS: usize = 32;
 
 /// Whether a request is one of gRPC: `application/grpc`, alone or with the message's format behind a plus.
 pub(super) fn is_grpc(request: &HeaderList) -> bool {

@@ -77,7 +77,7 @@ impl Worker {
             if let Some(lane) = self.exchange(key).and_then(|exchange| exchange.lanes.get_mut(lane)) {
                 lane.context = None;
             }
-            if let Some(stream) = self.streams.get_mut(&key) {
+            if let Some(stream) = self.streams.get_mut(key) {
                 stream.crash.get_or_insert_with(|| crash.clone());
             }
             self.fail(key);

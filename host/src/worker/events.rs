@@ -53,7 +53,7 @@ impl Worker {
     }
 
     fn body_comes(&mut self, key: Key, direction: Direction, data: Bytes, end_of_stream: bool) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let limit = exchange.body_limit;
         let flow = stream.flow(direction);
@@ -86,7 +86,7 @@ impl Worker {
     }
 
     fn trailers_come(&mut self, key: Key, direction: Direction, trailers: HeaderList) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
         if exchange.answered || flow.cut || flow.has_come() {

@@ -4,6 +4,7 @@ mod answer;
 mod crash;
 mod events;
 mod prepared;
+mod reuse;
 mod stream;
 mod timers;
 
@@ -17,16 +18,17 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chassis_abi::{
-    Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, Services, enter,
+    Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, SecondaryMap, Services,
+    enter,
 };
 use chassis_engine_api::HostError;
-use rustc_hash::FxHashMap;
 
 pub use self::crash::Crash;
 pub(crate) use self::prepared::Availability;
 pub use self::stream::{DirectionProgress, Progress, StreamKey};
 
 use self::prepared::{Slot, VmSlot};
+use self::reuse::Spares;
 use self::stream::Stream;
 use self::timers::Timer;
 use crate::flow::Flow;
@@ -57,10 +59,14 @@ pub struct Link {
 pub struct Worker {
     /// Here whenever no guest runs.
     pub(crate) board: Option<Box<Board>>,
-    pub(crate) streams: FxHashMap<Key, Stream>,
+    pub(crate) streams: SecondaryMap<Box<Stream>>,
     slots: Vec<Slot>,
     dirty: VecDeque<(Key, Direction)>,
     timers: Vec<Timer>,
+    /// How many times timers were run.
+    round: u64,
+    /// What streams were kept in that have ended.
+    spares: Spares,
     sink: Arc<dyn LogSink>,
     preparer: Preparer,
     reply: Sender<Prepared>,
@@ -87,10 +93,12 @@ impl Worker {
         let (reply, prepared) = channel();
         Worker {
             board: Some(Board::new(services)),
-            streams: FxHashMap::default(),
+            streams: SecondaryMap::default(),
             slots: Vec::new(),
             dirty: VecDeque::new(),
             timers: Vec::new(),
+            round: 0,
+            spares: Spares::default(),
             sink,
             preparer,
             reply,
@@ -165,8 +173,8 @@ impl Worker {
         let Some(board) = self.board.as_mut() else { return Key::NEVER };
         let limits = links.iter().filter_map(|link| self.slots.get(link.plugin));
         let body_limit = limits.map(|slot| slot.plugin.spec().limits.buffered_body).min().unwrap_or(usize::MAX);
-        let stream = Stream::new(links, &request);
-        let mut exchange = Exchange::new(request);
+        let stream = self.spares.stream(links, &request);
+        let mut exchange = self.spares.exchange(request);
         exchange.lanes.resize_with(stream.links.len(), Default::default);
         exchange.attributes.extend(attributes);
         exchange.body_limit = body_limit;
@@ -183,7 +191,7 @@ impl Worker {
     }
 
     pub(crate) fn flow(&mut self, key: Key, direction: Direction) -> Option<&mut Flow> {
-        self.streams.get_mut(&key).map(|stream| stream.flow(direction))
+        self.streams.get_mut(key).map(|stream| stream.flow(direction))
     }
 
     pub(crate) fn vm(&mut self, plugin: PluginId) -> Option<&mut Vm> {
@@ -194,7 +202,7 @@ impl Worker {
     }
 
     pub(crate) fn link(&self, key: Key, lane: usize) -> Option<Link> {
-        self.streams.get(&key)?.links.get(lane).copied()
+        self.streams.get(key)?.links.get(lane).copied()
     }
 
     pub(crate) fn lane_exports(&self, key: Key, lane: usize, callback: Callback) -> bool {
@@ -206,11 +214,12 @@ impl Worker {
     pub(crate) fn may_advance(&mut self, key: Key, direction: Direction) -> bool {
         let Some(exchange) = self.exchange(key) else { return false };
         let over = exchange.answered && direction == Direction::Request;
-        !over && self.streams.get_mut(&key).is_some_and(|stream| !stream.reset && !stream.flow(direction).cut)
+        !over && self.streams.get_mut(key).is_some_and(|stream| !stream.reset && !stream.flow(direction).cut)
     }
 
     /// Enters a guest. The outer `None` says that it was stopped, and that this was dealt with; the inner one that there
     /// is nothing to call.
+    #[inline]
     pub(crate) fn enter(
         &mut self,
         plugin: PluginId,
@@ -220,23 +229,35 @@ impl Worker {
     ) -> Option<Option<u32>> {
         let slot = self.slots.get_mut(plugin)?;
         let VmSlot::Ready(vm) = &mut slot.vm else { return None };
-        let budget = slot.plugin.spec().limits.budget();
+        let budget = slot.budget;
         self.entered = plugin;
         self.entries += 1;
-        let entry = || enter(&mut *vm.instance, &mut self.board, callback, context, args, budget);
+        // In a box, what is rare does not make the usual answer larger than two registers.
+        let entry = || enter(&mut *vm.instance, &mut self.board, callback, context, args, budget).map_err(Box::new);
         match catch_unwind(AssertUnwindSafe(entry)) {
             Ok(Ok(result)) => Some(result),
-            Ok(Err(EntryError::Stopped { callback, stop })) => {
-                self.crashed(plugin, callback, &stop);
+            Ok(Err(error)) => {
+                self.failed(plugin, *error);
                 None
             }
-            Ok(Err(_)) => None,
-            // The host's own fault; the VM that it left half way must not be entered again.
             Err(_) => {
-                self.crashed(plugin, callback, &HostError::new("the host failed while it ran the plugin").into());
+                self.panicked(plugin, callback);
                 None
             }
         }
+    }
+
+    #[cold]
+    fn failed(&mut self, plugin: PluginId, error: EntryError) {
+        if let EntryError::Stopped { callback, stop } = error {
+            self.crashed(plugin, callback, &stop);
+        }
+    }
+
+    /// The host's own fault; the VM that it left half way must not be entered again.
+    #[cold]
+    fn panicked(&mut self, plugin: PluginId, callback: Callback) {
+        self.crashed(plugin, callback, &HostError::new("the host failed while it ran the plugin").into());
     }
 
     /// Has a direction of a stream advanced in this turn or the next.
@@ -245,13 +266,20 @@ impl Worker {
     }
 
     /// Advances streams that something was left to be done for, first come, first served.
+    #[inline]
     pub(crate) fn run(&mut self) {
+        if !self.dirty.is_empty() {
+            self.run_dirty();
+        }
+    }
+
+    fn run_dirty(&mut self) {
         let end = self.entries + ENTRIES_PER_TURN;
         while self.entries < end {
             let Some((key, direction)) = self.dirty.pop_front() else { return };
             self.advance(key, direction);
             self.count(key);
-            if let Some(waker) = self.streams.get_mut(&key).and_then(Stream::take_waker) {
+            if let Some(waker) = self.streams.get_mut(key).and_then(|stream| stream.take_waker()) {
                 waker.wake();
             }
         }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chassis_abi::{Direction, Key};
+use chassis_engine_api::Budget;
 
 use super::{Crash, PluginId, Worker};
 use crate::plugin::Plugin;
@@ -15,6 +16,8 @@ use crate::vm::Vm;
 pub(super) struct Slot {
     pub(super) plugin: Arc<Plugin>,
     configurations: Arc<[Bytes]>,
+    /// What each callback may spend.
+    pub(super) budget: Budget,
     pub(super) vm: VmSlot,
     pub(super) spare: Option<Vm>,
     /// How many VMs the preparer was asked for and has not delivered.
@@ -46,7 +49,8 @@ pub(crate) enum Availability {
 
 impl Slot {
     pub(super) fn new(plugin: Arc<Plugin>, configurations: Arc<[Bytes]>) -> Self {
-        Slot { plugin, configurations, vm: VmSlot::Preparing, spare: None, ordered: 0 }
+        let budget = plugin.spec().limits.budget();
+        Slot { plugin, configurations, budget, vm: VmSlot::Preparing, spare: None, ordered: 0 }
     }
 }
 
@@ -94,7 +98,7 @@ impl Worker {
             slot.vm = VmSlot::Preparing;
             self.replenish(link.plugin);
         }
-        let Some(stream) = self.streams.get_mut(&key) else { return Availability::Skip };
+        let Some(stream) = self.streams.get_mut(key) else { return Availability::Skip };
         match &self.slots[link.plugin].vm {
             VmSlot::Ready(_) => Availability::Ready,
             VmSlot::Preparing => {
@@ -162,7 +166,7 @@ impl Worker {
         let waiting = self.streams.iter_mut().filter(|(_, stream)| stream.waits_for_vm);
         for (key, stream) in waiting {
             stream.waits_for_vm = false;
-            self.dirty.push_back((*key, Direction::Request));
+            self.dirty.push_back((key, Direction::Request));
         }
     }
 }

@@ -78,6 +78,27 @@ impl Stream {
         }
     }
 
+    /// Forgets everything, but for its links, so that [`renew`](Stream::renew) can make it another stream.
+    pub(super) fn clear(&mut self) {
+        let Stream { links: _, request, response, reset, waits_for_vm, crash, is_grpc, waker, buffered } = self;
+        request.clear();
+        response.clear();
+        *reset = false;
+        *waits_for_vm = false;
+        *crash = None;
+        *is_grpc = false;
+        *waker = None;
+        *buffered = 0;
+    }
+
+    /// Makes a stream that was cleared the one of another request.
+    pub(super) fn renew(&mut self, links: Arc<[Link]>, request: &HeaderList) {
+        self.is_grpc = super::answer::is_grpc(request);
+        self.request.set_stages(links.len());
+        self.response.set_stages(links.len());
+        self.links = links;
+    }
+
     pub(crate) fn flow(&mut self, direction: Direction) -> &mut Flow {
         match direction {
             Direction::Request => &mut self.request,
@@ -95,7 +116,7 @@ impl Worker {
     pub fn progress(&mut self, key: StreamKey) -> Option<Progress> {
         let answered = self.exchange(key)?.answered;
         let (request, response) = (self.held(key, Direction::Request), self.held(key, Direction::Response));
-        let stream = self.streams.get(&key)?;
+        let stream = self.streams.get(key)?;
         Some(Progress {
             request: DirectionProgress {
                 paused: stream.request.is_paused() && !answered,
@@ -110,11 +131,16 @@ impl Worker {
 
     /// Takes headers that have passed; they cannot be changed any more after that.
     pub fn take_headers(&mut self, key: StreamKey, direction: Direction) -> HeaderList {
-        let Some(exchange) = self.exchange(key) else { return HeaderList::default() };
+        self.pass_headers(key, direction).cloned().unwrap_or_default()
+    }
+
+    /// As [`take_headers`](Worker::take_headers), without a copy; `None` for a stream that was closed.
+    pub fn pass_headers(&mut self, key: StreamKey, direction: Direction) -> Option<&HeaderList> {
+        let exchange = self.exchange(key)?;
         exchange.response_started |= direction == Direction::Response;
         let half = exchange.half(direction);
         half.headers_sent = true;
-        half.headers.clone()
+        Some(&half.headers)
     }
 
     /// Takes the next piece of body that has passed.
@@ -135,28 +161,30 @@ impl Worker {
 
     /// How a plugin ended that this stream failed of.
     pub fn crash(&self, key: StreamKey) -> Option<&Crash> {
-        self.streams.get(&key)?.crash.as_ref()
+        self.streams.get(key)?.crash.as_ref()
     }
 
     /// Wakes this once when the stream got further.
     pub fn set_stream_waker(&mut self, key: StreamKey, waker: &Waker) {
-        if let Some(stream) = self.streams.get_mut(&key) {
+        if let Some(stream) = self.streams.get_mut(key) {
             stream.waker = Some(waker.clone());
         }
     }
 
     /// Ends a stream: its contexts get done, log and delete, in the order of the chain. The key is invalid afterwards.
     pub fn close(&mut self, key: StreamKey) {
-        let Some(stream) = self.streams.get(&key) else { return };
-        let links = stream.links.clone();
-        for (lane, link) in links.iter().enumerate() {
-            self.end_context(key, lane, *link);
+        let Some(lanes) = self.streams.get(key).map(|stream| stream.links.len()) else { return };
+        for lane in 0..lanes {
+            if let Some(link) = self.link(key, lane) {
+                self.end_context(key, lane, link);
+            }
         }
-        if let Some(stream) = self.streams.remove(&key) {
+        if let Some(stream) = self.streams.remove(key) {
             self.buffered -= stream.buffered;
+            self.spares.keep_stream(stream);
         }
-        if let Some(board) = self.board.as_mut() {
-            board.exchanges.remove(key);
+        if let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.remove(key)) {
+            self.spares.keep_exchange(exchange);
         }
         self.run();
     }
@@ -165,7 +193,7 @@ impl Worker {
     pub(super) fn count(&mut self, key: Key) {
         let Some(exchange) = self.exchange(key) else { return };
         let lanes: usize = exchange.lanes.iter().map(|lane| lane.request.body.len() + lane.response.body.len()).sum();
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let now = lanes + stream.request.out.len() + stream.response.out.len();
         self.buffered = self.buffered - stream.buffered + now;
         stream.buffered = now;
@@ -173,7 +201,7 @@ impl Worker {
 
     /// Whether an answer of this many bytes of body may take the place of what a stream has here.
     pub(super) fn has_room_for_answer(&self, key: Key, bytes: usize) -> bool {
-        let own = self.streams.get(&key).map_or(0, |stream| stream.buffered);
+        let own = self.streams.get(key).map_or(0, |stream| stream.buffered);
         bytes <= SMALL_ANSWER || (self.buffered - own).saturating_add(bytes) <= self.buffer_limit
     }
 

@@ -13,6 +13,8 @@ pub(super) struct Timer {
     context: ContextId,
     period: Duration,
     next: Instant,
+    /// In which run of the timers it was set; it does not go off in that one.
+    set_in: u64,
 }
 
 impl Worker {
@@ -29,13 +31,23 @@ impl Worker {
 
     /// Calls `proxy_on_tick` of each plugin context whose period is over. Ticks that were missed are not made up for.
     pub fn run_timers(&mut self, now: Instant) {
-        let due: Vec<(PluginId, ContextId)> =
-            self.timers.iter().filter(|timer| timer.next <= now).map(|timer| (timer.plugin, timer.context)).collect();
-        for (plugin, context) in due {
-            // An earlier tick may have ended this timer, or the VM that it was of.
-            let timer = self.timers.iter_mut().find(|timer| timer.plugin == plugin && timer.context == context);
-            let Some(timer) = timer.filter(|timer| timer.next <= now) else { continue };
+        self.round += 1;
+        let mut from = 0;
+        loop {
+            let round = self.round;
+            let mut left = self.timers.get(from..).unwrap_or_default().iter();
+            let Some(found) = left.position(|timer| timer.next <= now && timer.set_in != round) else {
+                if from == 0 {
+                    break;
+                }
+                // What a tick ended has moved others to where they would be overlooked.
+                from = 0;
+                continue;
+            };
+            from += found + 1;
+            let timer = &mut self.timers[from - 1];
             timer.next = now + timer.period;
+            let (plugin, context) = (timer.plugin, timer.context);
             self.enter(plugin, Callback::Tick, context, &[]);
             self.apply_effects();
         }
@@ -46,7 +58,8 @@ impl Worker {
     pub(super) fn set_timer(&mut self, plugin: PluginId, context: ContextId, period: Duration) {
         self.timers.retain(|timer| timer.plugin != plugin || timer.context != context);
         if !period.is_zero() {
-            self.timers.push(Timer { plugin, context, period, next: (self.clock)() + period });
+            let (next, set_in) = ((self.clock)() + period, self.round);
+            self.timers.push(Timer { plugin, context, period, next, set_in });
         }
     }
 }
