@@ -77,16 +77,16 @@ fn an_engine_of_ones_own_runs_a_plugin_and_ends_one_that_is_stuck() {
 /// The engines are types too, for code that is generic over them.
 #[test]
 fn every_engine_can_be_made_with_settings_of_ones_own() {
-    #[allow(unused_mut)]
-    let mut names: Vec<&str> = Vec::new();
-    #[cfg(feature = "wasmtime")]
-    names.push(name_of(chassis::WasmtimeEngine::new(chassis::Profile::Fuel).unwrap()));
-    #[cfg(feature = "wasmer")]
-    names.push(name_of(chassis::WasmerEngine::new(chassis::Profile::Fuel).unwrap()));
-    #[cfg(feature = "wasmedge")]
-    names.push(name_of(chassis::WasmedgeEngine::new(chassis::Profile::Fuel).unwrap()));
-    #[cfg(feature = "wasmi")]
-    names.push(name_of(chassis::WasmiEngine::new(chassis::Profile::Fuel).unwrap()));
+    let names: &[&str] = &[
+        #[cfg(feature = "wasmtime")]
+        name_of(chassis::WasmtimeEngine::new(chassis::Profile::Fuel).unwrap()),
+        #[cfg(feature = "wasmer")]
+        name_of(chassis::WasmerEngine::new(chassis::Profile::Fuel).unwrap()),
+        #[cfg(feature = "wasmedge")]
+        name_of(chassis::WasmedgeEngine::new(chassis::Profile::Fuel).unwrap()),
+        #[cfg(feature = "wasmi")]
+        name_of(chassis::WasmiEngine::new(chassis::Profile::Fuel).unwrap()),
+    ];
     assert_eq!(names, chassis::compiled_in());
 }
 
