@@ -56,7 +56,7 @@ fn compare(view: &View, trip: &Trip, prefix: &str) -> Option<Difference> {
     if let (What::ErrorKind, Some(error)) = (view.what, &trip.error) {
         seen = vec![error.kind.to_owned(), format!("{}: {}", error.callback, error.message)];
     }
-    let line = if view.line == 0 || view.lines.len() <= 1 { view.line } else { view.line + first as u64 };
+    let line = if view.line > 0 && view.what.is_block() { view.line + first as u64 } else { view.line };
     Some(Difference { at: format!("{prefix}.{}", view.what.key()), line, first, expected: view.lines.clone(), seen })
 }
 

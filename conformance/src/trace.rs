@@ -33,9 +33,8 @@ pub(crate) fn logs(entries: &[Entry]) -> Vec<String> {
 /// How often each callback and each host function was called.
 pub(crate) fn counts(entries: &[Entry]) -> BTreeMap<&'static str, u64> {
     let mut counts = BTreeMap::new();
-    let names = entries.iter().flat_map(|entry| {
-        std::iter::once(entry.name()).chain(entry.calls().map(|call| call.row.name))
-    });
+    let names =
+        entries.iter().flat_map(|entry| std::iter::once(entry.name()).chain(entry.calls().map(|call| call.row.name)));
     names.for_each(|name| *counts.entry(name).or_default() += 1);
     counts
 }
@@ -53,7 +52,8 @@ fn callback_line(entry: &Entry) -> String {
         (None, Some(result)) => format!(" -> {result}"),
         (None, None) => String::new(),
     };
-    let omitted = if entry.omitted > 0 { format!(" ({} calls and lines omitted)", entry.omitted) } else { String::new() };
+    let omitted =
+        if entry.omitted > 0 { format!(" ({} calls and lines omitted)", entry.omitted) } else { String::new() };
     format!("{}({}){result}{omitted}", entry.name(), args.join(", "))
 }
 

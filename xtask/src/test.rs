@@ -18,7 +18,7 @@ const PRODUCT: [&str; 5] = ["--workspace", "--exclude", "xtask", "--exclude", "c
 /// Left out as well where there is no libwasmedge.
 const WITHOUT_WASMEDGE: [&str; 2] = ["--exclude", "chassis-backend-wasmedge"];
 /// The packages that have engine features.
-const WITH_FEATURES: [&str; 3] = ["chassis-engines", "chassis", "chassis-cli"];
+const WITH_FEATURES: [&str; 4] = ["chassis-engines", "chassis", "chassis-conformance", "chassis-cli"];
 
 /// Runs the tests; more arguments go to `cargo test`. Arguments that choose packages choose what is tested; else all is,
 /// with all engines but WasmEdge where its library cannot be had.

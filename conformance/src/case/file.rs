@@ -197,14 +197,7 @@ pub struct Response {
 
 impl Default for Response {
     fn default() -> Self {
-        Response {
-            status: 200,
-            headers: Fields::default(),
-            body: None,
-            piece: None,
-            late_end: false,
-            trailers: None,
-        }
+        Response { status: 200, headers: Fields::default(), body: None, piece: None, late_end: false, trailers: None }
     }
 }
 

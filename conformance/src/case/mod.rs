@@ -19,9 +19,9 @@ use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 
 pub use file::{CaseFile, Need};
 pub(crate) use guest::Module;
-pub(crate) use yaml::read;
 pub(crate) use views::{NONE, SOMETHING, View, What, text_lines};
 pub use yaml::Mistake;
+pub(crate) use yaml::read;
 
 use crate::drive::{Ask, Cut, Message, Origin, Plan, Scripted, Settings};
 use file::{Request, Response};

@@ -14,7 +14,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use chassis_abi::{Answer, BufferType, CALLBACKS, Callback, HeaderList, LogLevel, MapType, Param, Row, StreamType, TABLE};
+use chassis_abi::{
+    Answer, BufferType, CALLBACKS, Callback, HeaderList, LogLevel, MapType, Param, Row, StreamType, TABLE,
+};
 use chassis_engine_api::{Sig, Ty};
 
 use super::file::Abi;
@@ -109,7 +111,8 @@ impl Module {
         let (name, rest) = line.split_once('(').ok_or("must be `name(arguments)`, `return` or `(instruction)`")?;
         let mut arguments = Arguments { rest };
         let (module, row) = find(name, silent).ok_or_else(|| format!("`{name}` is no host function"))?;
-        let import = match self.imports.iter().position(|(m, r)| *m == module && r.name == row.name && r.sig == row.sig) {
+        let import = match self.imports.iter().position(|(m, r)| *m == module && r.name == row.name && r.sig == row.sig)
+        {
             Some(import) => import,
             None => {
                 self.imports.push((module, row));
@@ -206,7 +209,8 @@ impl Module {
             let _ = write!(out, "\\{byte:02x}");
         }
         out.push_str("\")\n");
-        let _ = writeln!(out, "  (global $heap (mut i32) (i32.const {heap}))\n  (global $saved (mut i32) (i32.const 0))");
+        let _ =
+            writeln!(out, "  (global $heap (mut i32) (i32.const {heap}))\n  (global $saved (mut i32) (i32.const 0))");
         let marker = match abi {
             Abi::V010 => "proxy_abi_version_0_1_0",
             Abi::V020 => "proxy_abi_version_0_2_0",
@@ -243,7 +247,8 @@ fn find(name: &str, silent: bool) -> Option<(&'static str, &'static Row)> {
         None => (None, name),
     };
     TABLE.iter().copied().filter(|row| row.name == name).find_map(|row| {
-        let form = (row.answer == Answer::None) == silent || row.name == "proc_exit" || row.name.starts_with("emscripten");
+        let form =
+            (row.answer == Answer::None) == silent || row.name == "proc_exit" || row.name.starts_with("emscripten");
         let module = row.modules.iter().copied().find(|known| module.is_none_or(|module| module == *known))?;
         form.then_some((module, row))
     })
@@ -286,7 +291,11 @@ fn number(word: &str, ty: &str, param: &str) -> Result<String, String> {
     };
     let number = i128::from_str_radix(digits, radix).map_err(|_| format!("`{word}` is no number"))?;
     let (min, max) = if ty == "i64" { (i64::MIN.into(), u64::MAX.into()) } else { (i32::MIN.into(), u32::MAX.into()) };
-    if (min..=max).contains(&number) { Ok(format!("({ty}.const {number})")) } else { Err(format!("`{word}` is too large")) }
+    if (min..=max).contains(&number) {
+        Ok(format!("({ty}.const {number})"))
+    } else {
+        Err(format!("`{word}` is too large"))
+    }
 }
 
 /// An argument as it was written.
@@ -317,7 +326,11 @@ impl Arguments<'_> {
             _ => {
                 let end = self.rest.find([',', ')', '(']).ok_or("a `)` is missing")?;
                 let word = self.take(end).trim().to_owned();
-                if word == "iovs" && self.rest.starts_with('(') { self.vectors().map(Some) } else { Ok(Some(Argument::Word(word))) }
+                if word == "iovs" && self.rest.starts_with('(') {
+                    self.vectors().map(Some)
+                } else {
+                    Ok(Some(Argument::Word(word)))
+                }
             }
         }
     }

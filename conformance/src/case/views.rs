@@ -46,6 +46,11 @@ pub(crate) enum What {
 }
 
 impl What {
+    /// Whether each line of it is one of the case's.
+    pub(crate) fn is_block(self) -> bool {
+        matches!(self, What::Start | What::Trace | What::Callbacks | What::Calls | What::Logs | What::Counts)
+    }
+
     /// The key below `expect`.
     pub(crate) fn key(self) -> &'static str {
         match self {
@@ -124,8 +129,8 @@ fn views(expect: &Expect) -> Result<Vec<View>, Mistake> {
     }
     if let Some(counts) = &expect.counts {
         for name in counts.value.keys() {
-            let known = CALLBACKS.iter().any(|callback| callback.name() == name)
-                || TABLE.iter().any(|row| row.name == name);
+            let known =
+                CALLBACKS.iter().any(|callback| callback.name() == name) || TABLE.iter().any(|row| row.name == name);
             if !known {
                 return Err(Mistake::at(counts, format!("`{name}` is neither a callback nor a host function")));
             }

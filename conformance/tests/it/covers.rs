@@ -31,7 +31,8 @@ fn the_cases_call_everything_that_there_is() {
     for engine in chassis_engines::compiled_in() {
         let calls: Vec<&Call> = entries(&results, engine).flat_map(Entry::calls).collect();
         let called: BTreeSet<String> = calls.iter().map(|call| function(call.row)).collect();
-        let missing: Vec<String> = TABLE.iter().map(|row| function(row)).filter(|name| !called.contains(name)).collect();
+        let missing: Vec<String> =
+            TABLE.iter().map(|row| function(row)).filter(|name| !called.contains(name)).collect();
         assert!(missing.is_empty(), "no case on {engine} calls {missing:?}");
 
         let answered: BTreeSet<(&str, &str)> = calls.iter().map(|call| (call.row.name, call.result_name)).collect();
@@ -44,7 +45,8 @@ fn the_cases_call_everything_that_there_is() {
         assert_eq!(missing, UNREACHED, "what no case on {engine} gets");
 
         let entered: BTreeSet<Callback> = entries(&results, engine).filter_map(|entry| entry.callback).collect();
-        let missing: Vec<_> = CALLBACKS.iter().filter(|callback| is_offered(**callback) && !entered.contains(callback)).collect();
+        let missing: Vec<_> =
+            CALLBACKS.iter().filter(|callback| is_offered(**callback) && !entered.contains(callback)).collect();
         assert!(missing.is_empty(), "no case on {engine} is called back by {missing:?}");
     }
 }

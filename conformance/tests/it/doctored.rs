@@ -188,7 +188,7 @@ fn a_wrong_count_is_found() {
 fn wrong_headers_are_found() {
     let upstream = "      - a: 1\n      - b: 2\n";
     let at = "expect.upstream.headers";
-    differs(upstream, "      - a: 1\n      - b: 3\n", at, 36, Some("b: 3"), Some("b: 2"));
+    differs(upstream, "      - a: 1\n      - b: 3\n", at, 35, Some("b: 3"), Some("b: 2"));
     differs(upstream, "      - b: 2\n      - a: 1\n", at, 35, Some("b: 2"), Some("a: 1"));
     differs(upstream, "      - a: 1\n", at, 35, None, Some("b: 2"));
     differs("    headers:\n      - c: 3\n", "    headers: []\n", "expect.client.headers", 41, None, Some("c: 3"));
@@ -198,7 +198,14 @@ fn wrong_headers_are_found() {
 fn a_wrong_message_is_found() {
     differs("path: /", "path: /x", "expect.upstream.path", 35, Some("/x"), Some("/"));
     differs("status: 200", "status: 201", "expect.client.status", 41, Some("201"), Some("200"));
-    differs("    body: hello\n    tr", "    body: hullo\n    tr", "expect.client.body", 41, Some("hullo"), Some("hello"));
+    differs(
+        "    body: hello\n    tr",
+        "    body: hullo\n    tr",
+        "expect.client.body",
+        41,
+        Some("hullo"),
+        Some("hello"),
+    );
     differs("trailers: []", "trailers: [{ t: 1 }]", "expect.client.trailers", 41, Some("t: 1"), None);
 }
 

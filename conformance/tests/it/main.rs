@@ -1,8 +1,15 @@
 //! The runner itself: what it reports when something is not as a case says, what it says of mistakes, and whether the
 //! embedded cases call everything that there is.
 #![allow(clippy::unwrap_used)]
+#![cfg_attr(
+    not(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi")),
+    allow(dead_code)
+)]
 
+// Guests need an engine.
+#[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
 mod covers;
+#[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
 mod doctored;
 mod mistakes;
 mod schema;

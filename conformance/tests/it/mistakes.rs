@@ -27,7 +27,10 @@ fn unknown_keys_are_placed() {
 fn what_is_missing_or_of_another_kind_is_placed() {
     assert!(mistake("about: a\nexpect: {}\n").contains("the key `guest` is missing"));
     begins("about: a\nguest:\n  script: {}\nexpect: {}\nticks: x\n", "5:8: ");
-    begins("about: a\nguest:\n  script: {}\nexpect: {}\nlimits:\n  deadline: 5\n", "6:13: must be a time with its unit");
+    begins(
+        "about: a\nguest:\n  script: {}\nexpect: {}\nlimits:\n  deadline: 5\n",
+        "6:13: must be a time with its unit",
+    );
     begins("about: a\nguest:\n  script: {}\nexpect: {}\nconfig: \"\\\\q\"\n", "5:9: a backslash is written");
     begins("about: [\n", "");
 }
@@ -39,7 +42,10 @@ fn a_guest_is_exactly_one() {
     begins("about: a\nguest: { plugin: a, wat: b }\nexpect: {}\n", &format!("2:8: {one}"));
     begins("about: a\nguest: { file: no.wat }\nexpect: {}\n", "2:16: there is no `no.wat` beside the case");
     for outside in ["../x", "/etc/x", "a/../../b", "a.wasm", ""] {
-        begins(&format!("about: a\nguest: {{ plugin: \"{outside}\" }}\nexpect: {{}}\n"), "2:18: must be a module below");
+        begins(
+            &format!("about: a\nguest: {{ plugin: \"{outside}\" }}\nexpect: {{}}\n"),
+            "2:18: must be a module below",
+        );
     }
 }
 
@@ -51,7 +57,8 @@ fn a_text_module_is_placed_in_the_case() {
 #[test]
 fn a_statement_is_placed() {
     let script = |statement: &str| {
-        let text = "about: a\nguest:\n  script:\n    proxy_on_tick: |\n      proxy_log(info, \"fine\")\n      STATEMENT\n";
+        let text =
+            "about: a\nguest:\n  script:\n    proxy_on_tick: |\n      proxy_log(info, \"fine\")\n      STATEMENT\n";
         mistake(&format!("{}expect: {{}}\n", text.replace("STATEMENT", statement)))
     };
     for (statement, message) in [
@@ -78,7 +85,10 @@ fn a_statement_is_placed() {
 fn what_makes_no_sense_is_a_mistake() {
     let case = |rest: &str| mistake(&format!("about: a\nguest:\n  script: {{}}\n{rest}"));
     assert!(case("expect:\n  outcome: crash\n").contains("the outcome crash needs `error`"));
-    assert!(case("expect:\n  counts:\n    proxy_lag: 1\n").contains("`proxy_lag` is neither a callback nor a host function"));
+    assert!(
+        case("expect:\n  counts:\n    proxy_lag: 1\n")
+            .contains("`proxy_lag` is neither a callback nor a host function")
+    );
     assert!(case("expect: {}\nthen:\n  - expect:\n      start: x\n").starts_with("7:14: the plugin starts"));
     assert!(case("expect: {}\nrequest:\n  headers:\n    - a b: 1\n").contains("request: `a b`: not a header name"));
     assert!(case("expect: {}\nrequest:\n  headers:\n    - { a: 1, b: 2 }\n").contains("one header field"));
@@ -86,7 +96,8 @@ fn what_makes_no_sense_is_a_mistake() {
 
 #[test]
 fn all_files_with_mistakes_are_told() {
-    let error = suite(&[("a/one.yaml", "about: x\n"), ("b/two.yaml", "x"), ("b/Wrong.yaml", "")]).unwrap_err().to_string();
+    let error =
+        suite(&[("a/one.yaml", "about: x\n"), ("b/two.yaml", "x"), ("b/Wrong.yaml", "")]).unwrap_err().to_string();
     assert_eq!(error.lines().count(), 3, "{error}");
     assert!(error.contains("a case is AREA/CASE.yaml"), "{error}");
 }
