@@ -2,7 +2,6 @@
 //! every pointer of the guest, and it has a deadline, but counts none.
 
 use std::hint::black_box;
-use std::path::Path;
 
 use bytes::Bytes;
 use wasmtime::{Caller, Config, Engine, Linker, Memory, Module, OptLevel, Store, TypedFunc, UpdateDeadline};
@@ -23,7 +22,7 @@ pub(crate) struct ByHand {
 }
 
 impl ByHand {
-    pub(crate) fn new(guest: &Path) -> Self {
+    pub(crate) fn new(guest: &[u8]) -> Self {
         let mut config = Config::new();
         config
             .cranelift_opt_level(OptLevel::Speed)
@@ -32,12 +31,12 @@ impl ByHand {
             .gc_support(false)
             .memory_init_cow(true);
         let engine = Engine::new(&config).unwrap();
-        let module = Module::new(&engine, wat::parse_file(guest).unwrap()).unwrap();
+        let module = Module::new(&engine, guest).unwrap();
         let mut linker: Linker<Data> = Linker::new(&engine);
         linker.func_wrap("env", "proxy_set_tick_period_milliseconds", |_: u32| 0_u32).unwrap();
         linker.func_wrap("env", "proxy_get_header_map_value", get_header).unwrap();
         linker.func_wrap("env", "proxy_get_header_map_pairs", |_: u32, _: u32, _: u32| 12_u32).unwrap();
-        let mut store = Store::new(&engine, Data { headers: crate::headers(), memory: None, allocate: None });
+        let mut store = Store::new(&engine, Data { headers: crate::life::headers(), memory: None, allocate: None });
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::Continue(1)));
         store.set_epoch_deadline(1);
         let instance = linker.instantiate(&mut store, &module).unwrap();

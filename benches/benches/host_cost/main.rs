@@ -7,14 +7,13 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod by_hand;
+#[path = "../../../host/tests/life/mod.rs"]
 mod life;
 mod through_host;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use chassis_backend_wasmtime::WasmtimeEngine;
 use chassis_engine_api::Profile;
 
@@ -33,34 +32,15 @@ const LOOP: f64 = 1000.0;
 const ONE_HEADER: u32 = 1;
 const ALL_HEADERS: u32 = 2;
 
-/// The value of the header that guests read.
-const VALUE: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
-
-/// The ten headers of the request. Each is held by reference, as what comes from a network is.
-fn headers() -> Vec<(Bytes, Bytes)> {
-    let headers: [(&str, &[u8]); 10] = [
-        (":method", b"GET"),
-        (":path", b"/search?q=proxy"),
-        (":authority", b"example.com"),
-        (":scheme", b"https"),
-        ("user-agent", b"curl/8.5.0"),
-        ("accept", b"*/*"),
-        ("x-request-id", VALUE),
-        ("accept-encoding", b"gzip, deflate, br"),
-        ("cookie", b"session=31d4d96e407aad42"),
-        ("x-forwarded-for", b"203.0.113.7"),
-    ];
-    headers.map(|(name, value)| (Bytes::from(name.to_owned()), Bytes::from(value.to_vec()))).into()
-}
-
 fn main() -> ExitCode {
-    let file = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/host_cost").join(name);
-    let mut host = through_host::ThroughHost::new(WasmtimeEngine::new(Profile::Deadline).unwrap(), file("guest.wat"));
-    let mut hand = by_hand::ByHand::new(&file("guest.wat"));
-    let mut lives = life::Lives::new(file("life.wat"));
+    let guest = wat::parse_str(include_str!("guest.wat")).unwrap();
+    let engine = WasmtimeEngine::new(Profile::Deadline).unwrap();
+    let mut host = through_host::ThroughHost::new(engine.clone(), guest.clone());
+    let mut other = through_host::ThroughHost::new(engine, guest.clone());
+    let mut hand = by_hand::ByHand::new(&guest);
+    let mut lives = life::Lives::new();
 
     println!("{:<28} {:>10} {:>24} {:>10} {:>8}", "", "ns", "beside", "ns", "ratio");
-    let mut other = through_host::ThroughHost::new(WasmtimeEngine::new(Profile::Deadline).unwrap(), file("guest.wat"));
     let mut kept = true;
     let mut line = |name: &str, beside: &str, promise: f64, measure: &mut dyn FnMut() -> Rounds| {
         if !wanted(name) {
