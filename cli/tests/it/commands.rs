@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use crate::{all_engines, available_engines, chassis, listed_engines, output, plugin};
 
-const COMMANDS: [&str; 5] = ["serve", "run", "inspect", "engines", "completions"];
+const COMMANDS: [&str; 7] = ["serve", "run", "inspect", "engines", "conformance", "bench", "completions"];
 
 #[test]
 fn each_command_has_help_that_fits_into_a_terminal() {
@@ -100,12 +100,14 @@ fn an_engine_that_was_not_compiled_in_is_5() {
     );
     std::fs::write(&file, &text).unwrap();
     let (hello, file) = (hello.to_str().unwrap(), file.to_str().unwrap());
+    let commands: [&[&str]; 5] =
+        [&["run", hello], &["inspect", hello], &["serve", file], &["conformance"], &["bench", "engines"]];
     let listed = output(["engines"]);
     assert_eq!(listed.code, 0);
     for missing in all_engines().iter().filter(|name| !available.contains(name)) {
         let says = format!("engine `{missing}` was not compiled in; build with `--features {missing}`");
         assert!(listed.stdout.contains(&says), "{}", listed.stdout);
-        for command in [&["run", hello][..], &["inspect", hello], &["serve", file]] {
+        for command in commands {
             let ended = output([command, &["--engine", missing]].concat());
             assert_eq!((ended.code, ended.stderr), (5, format!("error: {says}\n")), "{command:?}");
         }
@@ -120,7 +122,7 @@ fn an_engine_that_was_not_compiled_in_is_5() {
         );
     }
     if available.is_empty() {
-        for command in [&["run", hello][..], &["inspect", hello], &["serve", file]] {
+        for command in commands {
             let ended = output(command);
             assert_eq!(ended.code, 5, "{}", ended.stderr);
             assert!(ended.stderr.contains("no engine was compiled in; build with `--features "), "{}", ended.stderr);
