@@ -38,6 +38,15 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
+    /// Checks a slice against the size of the memory.
+    #[inline]
+    pub(crate) fn within(size: usize, pointer: u32, len: u32) -> Result<Self, Status> {
+        match u64::from(pointer) + u64::from(len) <= size as u64 {
+            true => Ok(Slice { start: pointer as usize, len: len as usize }),
+            false => Err(Status::InvalidMemoryAccess),
+        }
+    }
+
     /// Its bytes.
     #[inline]
     pub(crate) fn of(self, memory: &[u8]) -> &[u8] {
@@ -48,6 +57,14 @@ impl Slice {
 /// A place for a number in the guest's memory that was checked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slot(usize);
+
+impl Slot {
+    /// Checks a place for a 32-bit number against the size of the memory.
+    #[inline]
+    pub(crate) fn within(size: usize, pointer: u32) -> Result<Self, Status> {
+        Slice::within(size, pointer, 4).map(|slice| Slot(slice.start))
+    }
+}
 
 /// A host call in progress.
 pub(crate) struct Call<'a, C: Caller<VmState> + ?Sized> {

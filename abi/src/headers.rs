@@ -58,9 +58,6 @@ impl HeaderList {
     pub fn clear(&mut self) {
         self.entries.clear();
         self.entries.shrink_to(KEPT_ENTRIES);
-        if self.text.capacity() > KEPT_TEXT {
-            self.text = BytesMut::new();
-        }
     }
 
     /// How many entries there are.
@@ -84,12 +81,14 @@ impl HeaderList {
     }
 
     /// The first value under a name, with its place.
+    #[inline]
     pub(crate) fn find(&self, name: &[u8]) -> Option<(usize, &Bytes)> {
         let mut entries = self.entries.iter().enumerate();
         entries.find(|(_, (n, _))| is_name(n, name)).map(|(index, (_, value))| (index, value))
     }
 
     /// The entry at a place.
+    #[inline]
     pub(crate) fn at(&self, index: usize) -> Option<&(Bytes, Bytes)> {
         self.entries.get(index)
     }
@@ -216,10 +215,12 @@ impl HeaderList {
     /// A guest's name, in lower case, and value.
     fn keep(&mut self, name: &[u8], value: &[u8]) -> (Bytes, Bytes) {
         let len = name.len() + value.len();
-        // What is left of a piece that others still hold is given up: a new piece is no larger than what it is for, or
-        // small, so that nobody holds much memory for few bytes.
+        if len > PIECE {
+            return (Bytes::from(name.to_ascii_lowercase()), Bytes::copy_from_slice(value));
+        }
+        // What is left of a piece that others still hold is given up.
         if self.text.capacity() < len && !self.text.try_reclaim(len) {
-            self.text = BytesMut::with_capacity(len.max(PIECE));
+            self.text = BytesMut::with_capacity(PIECE);
         }
         self.text.extend_from_slice(name);
         self.text.make_ascii_lowercase();
@@ -229,11 +230,11 @@ impl HeaderList {
     }
 }
 
-/// How large the pieces are in which names and values of guests are kept.
+/// How large the pieces are in which small names and values of guests are kept. The least of them may keep a whole piece
+/// in memory, so that what is larger than a piece has memory of its own, the name and the value each.
 const PIECE: usize = 512;
-/// How much of a list that is used again stays with it.
+/// How many entries a list that is used again has room for.
 const KEPT_ENTRIES: usize = 64;
-const KEPT_TEXT: usize = 4096;
 
 impl Clone for HeaderList {
     fn clone(&self) -> Self {
@@ -268,10 +269,10 @@ pub(crate) fn is_host_owned(name: &[u8]) -> bool {
     HOP_BY_HOP.iter().any(|field| field.eq_ignore_ascii_case(name))
 }
 
-/// Whether an entry is of this name; most are not, which their length tells.
+/// Whether an entry is of this name. Most are not, which their length tells; most that are need no look at their case.
 #[inline]
 fn is_name(entry: &[u8], name: &[u8]) -> bool {
-    entry.len() == name.len() && entry.eq_ignore_ascii_case(name)
+    entry.len() == name.len() && (entry == name || entry.eq_ignore_ascii_case(name))
 }
 
 fn is_pseudo(name: &[u8]) -> bool {
@@ -518,5 +519,35 @@ mod tests {
         huge.replace(b"h7", b"v2").unwrap();
         huge.remove(b"h8").unwrap();
         assert_eq!(huge.len(), 2 * MAX_PAIRS - 1);
+    }
+
+    /// A guest that sets something large and takes it back must not have its memory held by something small, nor by a
+    /// list that is used again.
+    #[test]
+    fn what_is_small_keeps_little_in_memory() {
+        let large = [b'x'; 100_000];
+        let mut list = HeaderList::default();
+        for _ in 0..4 {
+            list.add(b"large", &large).unwrap();
+            list.remove(b"large").unwrap();
+            list.add(b"small", b"1").unwrap();
+        }
+        list.add(b"replaced", &large).unwrap();
+        list.replace(b"replaced", b"2").unwrap();
+        list.add(&[b'n'; 50_000], &large[..40_000]).unwrap();
+        list.replace(&[b'N'; 50_000], b"3").unwrap();
+        let entries = std::mem::take(&mut list.entries);
+        list.clear();
+        assert!(list.text.capacity() <= PIECE && !list.text.try_reclaim(PIECE + 1));
+        drop(list);
+        for (name, value) in entries {
+            for text in [name, value] {
+                let len = text.len();
+                // Whoever is the last to hold a piece can have all of it.
+                if let Ok(all) = text.try_into_mut() {
+                    assert!(all.capacity() <= len.max(PIECE), "{} for {len}", all.capacity());
+                }
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::callbacks::Callback;
 use crate::context::{Context, ContextId, Contexts};
 use crate::entry::Exports;
 use crate::exchange::{Exchange, Lane};
+use crate::slab::Key;
 
 /// What a plugin is called and configured with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,8 +107,22 @@ impl VmState {
     /// The stream that host calls are about.
     #[inline]
     pub(crate) fn exchange(&self) -> Option<&Exchange> {
-        let Some(Context::Stream { exchange, .. }) = self.contexts.get(self.effective) else { return None };
-        self.board.as_ref()?.exchanges.get(*exchange)
+        self.exchange_of(self.exchange_key()?)
+    }
+
+    /// The key of the stream that host calls are about.
+    #[inline]
+    pub(crate) fn exchange_key(&self) -> Option<Key> {
+        match self.contexts.get(self.effective) {
+            Some(Context::Stream { exchange, .. }) => Some(*exchange),
+            _ => None,
+        }
+    }
+
+    /// A stream.
+    #[inline]
+    pub(crate) fn exchange_of(&self, key: Key) -> Option<&Exchange> {
+        self.board.as_ref()?.exchanges.get(key)
     }
 
     /// The stream that host calls are about, to be changed.

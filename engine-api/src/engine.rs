@@ -95,11 +95,11 @@ pub trait Instance<S>: Send {
     where
         S: Enter,
     {
-        let mut entered = Entered { instance: self, entry, returned: false };
+        let entered = Entered { instance: self, entry };
         let Some(export) = entered.instance.state().begin(entered.entry) else { return Ok(None) };
-        let outcome = entered.instance.call(export, slots, budget)?;
-        entered.returned = true;
-        Ok(Some(outcome))
+        let outcome = entered.instance.call(export, slots, budget);
+        entered.end(outcome.is_ok());
+        outcome.map(Some)
     }
 
     /// The host's state.
@@ -127,17 +127,24 @@ pub trait Enter {
     fn end(&mut self, entry: &mut Self::Entry<'_>, returned: bool);
 }
 
-/// Tells the state of the end of a call when it is dropped, panics included.
+/// Tells the state of the end of a call, panics included.
 struct Entered<'a, 'b, I: Instance<S> + ?Sized, S: Enter> {
     instance: &'a mut I,
     entry: &'a mut S::Entry<'b>,
-    returned: bool,
+}
+
+impl<I: Instance<S> + ?Sized, S: Enter> Entered<'_, '_, I, S> {
+    #[inline(always)]
+    fn end(self, returned: bool) {
+        self.instance.state().end(self.entry, returned);
+        std::mem::forget(self);
+    }
 }
 
 impl<I: Instance<S> + ?Sized, S: Enter> Drop for Entered<'_, '_, I, S> {
-    #[inline(always)]
+    #[cold]
     fn drop(&mut self) {
-        self.instance.state().end(self.entry, self.returned);
+        self.instance.state().end(self.entry, false);
     }
 }
 

@@ -41,15 +41,18 @@ pub(crate) fn set_pairs<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> 
 
 pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let map = map_type(call, 0)?;
-    let name = call.slice(1)?;
-    let (pointer, size) = (call.slot(3, 4)?, call.slot(4, 4)?);
-    let (name, state) = call.bytes(name);
-    let list = state.exchange().and_then(|exchange| readable_in(exchange, map)).ok_or(Status::BadArgument)?;
+    let [name, len, pointer, size] = [1, 2, 3, 4].map(|i| call.arg(i));
+    // What plugins call most: one look at the memory for all pointers and the name.
+    let (memory, state) = call.memory();
+    let name = Slice::within(memory.len(), name, len)?.of(memory);
+    let (pointer, size) = (Slot::within(memory.len(), pointer)?, Slot::within(memory.len(), size)?);
+    let key = state.exchange_key().ok_or(Status::BadArgument)?;
+    let list = state.exchange_of(key).and_then(|exchange| readable_in(exchange, map)).ok_or(Status::BadArgument)?;
     let Some((index, value)) = list.find(name) else { return missing(call, pointer, size) };
     let len = value.len();
     // Looked up again behind the allocator, which may not change maps: the value is copied once, into the guest.
     call.give_with(len, pointer, size, |out, state| {
-        let list = state.exchange().and_then(|exchange| readable_in(exchange, map));
+        let list = state.exchange_of(key).and_then(|exchange| readable_in(exchange, map));
         if let Some((_, value)) = list.and_then(|list| list.at(index)).filter(|(_, value)| value.len() == len) {
             out.copy_from_slice(value);
         }
