@@ -31,6 +31,8 @@ struct Change {
 }
 
 enum Into {
+    /// Nothing is taken away here, a branch is added: where WasmEdge looks whether the call was cancelled.
+    Poll,
     /// `return` at so many blocks deep.
     Branch(u32),
     /// `table.grow` of this table.
@@ -68,6 +70,13 @@ impl Function {
                     calls = true;
                     open = Some((offset, Into::Grower(table)));
                 }
+                // Each of them may take milliseconds, and a body has room for a hundred thousand in a row.
+                Operator::MemoryFill { .. }
+                | Operator::MemoryCopy { .. }
+                | Operator::MemoryInit { .. }
+                | Operator::TableFill { .. }
+                | Operator::TableCopy { .. }
+                | Operator::TableInit { .. } => changes.push(Change { range: offset..offset, to: Into::Poll }),
                 _ => {}
             }
         }
@@ -75,7 +84,7 @@ impl Function {
         let locals = validator.len_locals();
         let cost = Cost::of(locals, values, calls);
         if cost.is_none() {
-            changes.clear();
+            changes.retain(|change| matches!(change.to, Into::Poll));
         }
         Ok(Function { range: body.range(), code, locals, results: results(validator), cost, changes })
     }
@@ -95,11 +104,15 @@ impl Function {
         &self,
         bytes: &[u8],
         global: u32,
-        types: &BTreeMap<Vec<ValType>, u32>,
+        types: &BTreeMap<&[ValType], u32>,
         grower: impl Fn(u32) -> u32,
     ) -> Vec<u8> {
-        let Some(cost) = self.cost else { return bytes[self.range.clone()].to_vec() };
         let mut written = Vec::with_capacity(self.range.len() + 48);
+        let Some(cost) = self.cost else {
+            written.extend_from_slice(&bytes[self.range.start..self.code]);
+            self.write_code(&mut written, bytes, grower);
+            return written;
+        };
         let (groups, declared) = read_number(&bytes[self.range.start..self.code]);
         write_number(&mut written, groups + 1);
         written.extend_from_slice(declared);
@@ -108,29 +121,36 @@ impl Function {
         // The function's own code in a block: to return is to leave it.
         written.push(0x02);
         self.write_block_type(&mut written, types);
-        let mut from = self.code;
-        for Change { range, to } in &self.changes {
-            written.extend_from_slice(&bytes[from..range.start]);
-            match to {
-                Into::Branch(depth) => {
-                    written.push(0x0c);
-                    write_u32(&mut written, *depth);
-                }
-                Into::Grower(table) => {
-                    written.push(0x10);
-                    write_u32(&mut written, grower(*table));
-                }
-            }
-            from = range.end;
-        }
         // Its last `end` ends the block.
-        written.extend_from_slice(&bytes[from..self.range.end]);
+        self.write_code(&mut written, bytes, grower);
         cost.write_exit(&mut written, global, self.locals);
         written.push(0x0b);
         written
     }
 
-    fn write_block_type(&self, written: &mut Vec<u8>, types: &BTreeMap<Vec<ValType>, u32>) {
+    /// The function's own code with its changes.
+    fn write_code(&self, written: &mut Vec<u8>, bytes: &[u8], grower: impl Fn(u32) -> u32) {
+        let mut from = self.code;
+        for Change { range, to } in &self.changes {
+            written.extend_from_slice(&bytes[from..range.start]);
+            match to {
+                // block, br 0, end
+                Into::Poll => written.extend_from_slice(&[0x02, 0x40, 0x0c, 0, 0x0b]),
+                Into::Branch(depth) => {
+                    written.push(0x0c);
+                    write_u32(written, *depth);
+                }
+                Into::Grower(table) => {
+                    written.push(0x10);
+                    write_u32(written, grower(*table));
+                }
+            }
+            from = range.end;
+        }
+        written.extend_from_slice(&bytes[from..self.range.end]);
+    }
+
+    fn write_block_type(&self, written: &mut Vec<u8>, types: &BTreeMap<&[ValType], u32>) {
         match self.results.as_slice() {
             [] => written.push(0x40),
             [result] => written.push(value_type(*result)),

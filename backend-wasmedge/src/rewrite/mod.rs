@@ -5,6 +5,8 @@
 //!   ([`stack`]).
 //! - A table grows to any size, and the process ends where there is no memory for it: `table.grow` becomes a call of a
 //!   function that asks for the limit first ([`table_grow`]).
+//! - A call that was cancelled ends at its next branch or call: there is a branch before each bulk instruction, however
+//!   many stand in a row.
 //! - The start section runs while the instance is made, when nothing could end it: it becomes an export.
 //!
 //! Custom sections are left out.
@@ -14,7 +16,7 @@ mod function;
 mod stack;
 mod table_grow;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chassis_engine_api::CheckedModule;
 use chassis_engine_api::binary::{export, id, kind, number, unused_export};
@@ -68,10 +70,11 @@ pub(crate) fn rewrite(module: &CheckedModule) -> Result<Rewritten, BinaryReaderE
 
     let mut types = found.types;
     let mut new_types = Vec::new();
-    let block_types: BTreeMap<Vec<ValType>, u32> = found
+    let block_types: BTreeMap<&[ValType], u32> = found
         .wide_results()
+        .into_iter()
         .map(|results| {
-            new_types.push(binary::block_type(&results));
+            new_types.push(binary::block_type(results));
             types += 1;
             (results, types - 1)
         })
@@ -152,15 +155,9 @@ impl Found {
     }
 
     /// The lists of several results that counted functions have.
-    fn wide_results(&self) -> impl Iterator<Item = Vec<ValType>> {
-        let wide = self.functions.iter().filter(|function| function.is_counted() && function.results().len() > 1);
-        let mut lists: Vec<Vec<ValType>> = Vec::new();
-        for function in wide {
-            if !lists.iter().any(|list| list == function.results()) {
-                lists.push(function.results().to_vec());
-            }
-        }
-        lists.into_iter()
+    fn wide_results(&self) -> BTreeSet<&[ValType]> {
+        let counted = self.functions.iter().filter(|function| function.is_counted());
+        counted.map(Function::results).filter(|results| results.len() > 1).collect()
     }
 }
 
@@ -229,6 +226,13 @@ mod tests {
             "(module (table 1 funcref) (func (result i32) (table.grow (ref.null func) (i32.const 1))))",
             "(module (func $f (br_table 0 0 (i32.const 0))) (func $g (call $f) (block (br_table 0 1 (i32.const 0)))))",
             "(module (func $s (call $s)) (start $s) (memory 1) (data \"x\") (func (data.drop 0) (call $s)))",
+            "(module (memory 1) (data \"x\") (table 2 funcref) (elem func 0) (func $f (param i32) (result i32)
+                (if (result i32) (local.get 0)
+                    (then (local.get 0) (memory.fill (i32.const 0) (i32.const 0) (i32.const 1)))
+                    (else (memory.copy (i32.const 0) (i32.const 0) (i32.const 1)) (return (call $f (i32.const 1)))))
+                (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 1)))
+                (func (local i64) (return) (table.init 0 (i32.const 0) (i32.const 0) (i32.const 1))
+                    (table.copy (i32.const 0) (i32.const 0) (i32.const 1)) (table.fill)))",
         ] {
             let _ = rewritten(wat);
         }

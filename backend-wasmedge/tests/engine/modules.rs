@@ -1,5 +1,7 @@
 //! Modules that are hard to read: they are read or refused, and the process lives on.
 
+use std::time::{Duration, Instant};
+
 use crate::host::{compile, run, start};
 
 #[test]
@@ -25,4 +27,19 @@ fn a_deep_block_is_run() {
         ")".repeat(depth)
     );
     assert_eq!(run(&mut start(&wat), 3).unwrap(), 3);
+}
+
+#[test]
+fn as_many_lists_of_results_as_a_module_may_have_are_read_at_once() {
+    let types = ["i32", "i64", "f32", "f64", "funcref", "v128"];
+    let functions: String = (0..40_000_usize)
+        .map(|i| {
+            let results: Vec<&str> = (0..7).map(|place| types[i / 6_usize.pow(place) % 6]).collect();
+            format!("(func (result {}) (call {i}))", results.join(" "))
+        })
+        .collect();
+    let begin = Instant::now();
+    compile(&format!("(module {functions})")).unwrap();
+    // Comparing each with each would take a minute.
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
 }

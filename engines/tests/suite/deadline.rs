@@ -63,6 +63,20 @@ engine_test! { "deadline";
         );
     }
 
+    /// No loop and no call: each of them is short, all together take seconds.
+    fn large_fills_in_a_row_end(engine) needs [Wasm, Deadline, Quiet] {
+        let fills = "(memory.fill (i32.const 0) (i32.const 7) (i32.const 0x1000000))".repeat(3_000);
+        ends(engine, &format!(r#"(module (memory 256) (func (export "run") {fills}))"#));
+    }
+
+    fn large_copies_in_a_row_end(engine) needs [Wasm, Deadline, Quiet] {
+        let copies = "(memory.copy (i32.const 1) (i32.const 0) (i32.const 0xffffff))".repeat(3_000);
+        let wat = format!(
+            r#"(module (memory 256) (func $run (export "run") {copies} (if (memory.size) (then) (else (call $run)))))"#
+        );
+        ends(engine, &wat);
+    }
+
     fn a_loop_of_large_copies_ends(engine) needs [Wasm, Deadline, Quiet] {
         ends(
             engine,
