@@ -16,6 +16,8 @@ const KEPT: usize = 64;
 #[derive(Default)]
 pub(super) struct Spares {
     exchanges: Vec<Exchange>,
+    // As they are stored where they are used: nothing is moved but the box.
+    #[allow(clippy::vec_box)]
     streams: Vec<Box<Stream>>,
     headers: Vec<HeaderList>,
 }
