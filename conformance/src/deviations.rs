@@ -51,3 +51,29 @@ impl Deviations {
         self.0.get(engine)?.get(&case.path())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deviations_are_of_known_engines_and_cases() {
+        let text = "about: a\nguest: { script: {} }\nexpect: {}\n";
+        let case = Case::parse("area", "case", text, &|_| None).unwrap();
+        let cases = [Arc::new(case)];
+        let of = |engine: &str, text: &str| Deviations::parse(&[(engine, text)], &cases);
+        let one = "area/case: { at: expect.trace, reason: because }";
+        let known = of("wasmi.yaml", one).unwrap();
+        assert_eq!(known.of("wasmi", &cases[0]).unwrap().reason, "because");
+        assert!(known.of("wasmtime", &cases[0]).is_none());
+        assert!(of("wasmi.yaml", "{}").is_ok());
+        for (engine, text) in [
+            ("v8.yaml", one),
+            ("wasmi.yaml", "area/other: { at: expect.trace, reason: because }"),
+            ("wasmi.yaml", "area/case: { at: expect.trace }"),
+            ("wasmi.yaml", "area/case: { at: expect.trace, reason: because, until: never }"),
+        ] {
+            assert!(of(engine, text).is_err(), "{engine} {text}");
+        }
+    }
+}

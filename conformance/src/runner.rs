@@ -38,7 +38,7 @@ pub struct Ran {
     pub time: Duration,
 }
 
-/// Runs a case on an engine; `policy` says where its module is compiled.
+/// Runs a case on an engine; `policy` says where modules are compiled that are not part of this library.
 ///
 /// What only this machine can do wrong, such as having no thread left, is a difference too.
 pub fn run(suite: &Suite, case: &Case, engine: &ProxyWasmEngine, policy: &CompilePolicy) -> Ran {
@@ -160,4 +160,23 @@ pub fn choose<'a>(
 /// What a case on an engine is called: `area/case::engine`.
 pub fn trial_name(case: &Case, engine: &str) -> String {
     format!("{}::{engine}", case.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_known_deviation_is_one_at_its_place_only() {
+        let known = Deviation { at: "expect.trace".to_owned(), reason: "so it is".to_owned() };
+        let at = |place: &str| Some(single(place, "a", "b"));
+        assert_eq!(verdict(None, None, "wasmi"), Verdict::Passed);
+        assert_eq!(verdict(at("expect.trace"), Some(&known), "wasmi"), Verdict::Deviates("so it is".to_owned()));
+        let failed = |found, seen: &str| {
+            let Verdict::Failed(difference) = verdict(found, Some(&known), "wasmi") else { panic!("{seen}") };
+            assert_eq!((difference.at.as_str(), difference.seen_line()), ("expected/wasmi.yaml", Some(seen)));
+        };
+        failed(None, "none: the case passes");
+        failed(at("expect.logs"), "one at expect.logs");
+    }
 }

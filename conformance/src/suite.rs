@@ -31,7 +31,7 @@ impl Suite {
     /// If one of the files has a mistake.
     pub fn embedded(plugins: &Path) -> Result<Self, SuiteError> {
         let files = embedded::CASES.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        let cases = parse(&files)?;
+        let cases = parse(&files, true)?;
         let deviations = Deviations::parse(embedded::EXPECTED, &cases)?;
         Ok(Suite { cases, deviations, plugins: plugins.to_owned() })
     }
@@ -42,7 +42,7 @@ impl Suite {
     /// If it cannot be read, has no cases, or one of its files has a mistake.
     pub fn from_folder(folder: &Path, plugins: &Path) -> Result<Self, SuiteError> {
         let files = read(folder)?;
-        let cases = parse(&files).map_err(|error| error.below(folder))?;
+        let cases = parse(&files, false).map_err(|error| error.below(folder))?;
         if cases.is_empty() {
             return Err(SuiteError::Empty { folder: folder.to_owned() });
         }
@@ -118,7 +118,7 @@ fn lines(mistakes: &[(PathBuf, Mistake)]) -> String {
 type Files = BTreeMap<String, String>;
 
 /// Reads the cases among files that are named by their paths; all mistakes are reported.
-fn parse(files: &Files) -> Result<Vec<Arc<Case>>, SuiteError> {
+fn parse(files: &Files, embedded: bool) -> Result<Vec<Arc<Case>>, SuiteError> {
     let mut cases = Vec::new();
     let mut mistakes = Vec::new();
     for (file, text) in files {
@@ -130,7 +130,7 @@ fn parse(files: &Files) -> Result<Vec<Arc<Case>>, SuiteError> {
         };
         let beside = |name: &str| files.get(&format!("{area}/{name}")).cloned();
         match Case::parse(area, name, text, &beside) {
-            Ok(case) => cases.push(Arc::new(case)),
+            Ok(case) => cases.push(Arc::new(case.embedded(embedded))),
             Err(mistake) => mistakes.push((file.into(), mistake)),
         }
     }

@@ -5,7 +5,6 @@ mod text;
 use std::path::PathBuf;
 
 use chassis_conformance::{Suite, SuiteError, choose, junit, report, run_all, schema, trial_name};
-use chassis_engine_api::compile::CompilePolicy;
 use chassis_engines::ProxyWasmEngine;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -67,9 +66,9 @@ pub(crate) struct Args {
     /// Where the modules of plugins are.
     #[arg(long, value_name = "DIR", default_value = "plugins")]
     plugins: PathBuf,
-    /// Where modules are compiled; in-process unless --cases is given, whose guests are not this program's own.
-    #[arg(long, value_enum, value_name = "WHERE")]
-    compile: Option<Compile>,
+    /// Where modules of plugins and of --cases are compiled; the program's own guests are compiled in it.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Compile::Child)]
+    compile: Compile,
     /// List the cases instead of running them.
     #[arg(long)]
     list: bool,
@@ -110,11 +109,7 @@ pub(crate) fn execute(args: &Args) -> Ended {
     if args.list {
         return list(args, &suite, &engines);
     }
-    let policy = match args.compile {
-        Some(compile) => compile.policy()?,
-        None if args.cases.is_some() => Compile::Child.policy()?,
-        None => CompilePolicy::InProcess,
-    };
+    let policy = args.compile.policy()?;
     let bar = progress(args.no_progress);
     let results = run_all(&suite, &engines, &args.filter, &policy, |through, total, name| {
         bar.set_length(total as u64);

@@ -25,7 +25,7 @@ pub(crate) use yaml::read;
 
 use crate::drive::{Ask, Cut, Message, Origin, Plan, Scripted, Settings};
 use file::{Request, Response};
-use values::{Fields, Size};
+use values::{Content, Fields, Reached, Size};
 
 /// A case, ready to be run.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Case {
     /// What the engine must be able to do.
     pub needs: Vec<Need>,
     pub(crate) module: Module,
+    /// Whether it is part of this library, and so is its guest.
+    embedded: bool,
     pub(crate) asks: Vec<Ask>,
     pub(crate) upstream: Scripted,
     /// What must be seen, of each request.
@@ -59,6 +61,10 @@ impl Case {
         beside: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Mistake> {
         let file: CaseFile = yaml::read(source)?;
+        if contents(&file).map(Content::len).fold(0, u64::saturating_add) > MOST {
+            let message = format!("its bodies and configurations have more than {MOST} bytes");
+            return Err(Mistake { line: 0, column: 0, message });
+        }
         let module = guest::module(&file.guest, source, beside)?;
         let shown = match &module {
             Module::Plugin(plugin) => format!("plugins/{plugin}"),
@@ -70,21 +76,22 @@ impl Case {
         let properties: HashMap<Vec<u8>, Bytes> = file
             .properties
             .iter()
-            .map(|(path, value)| (path.clone().into_bytes(), Bytes::from(value.0.clone())))
+            .map(|(path, value)| (path.clone().into_bytes(), Bytes::from(value.bytes())))
             .collect();
         let plan = Plan {
             spec: spec.clone(),
             module: None,
             policy: CompilePolicy::InProcess,
             origin: Origin::fixed(),
-            configuration: Bytes::from(file.config.0.clone()),
+            configuration: Bytes::from(file.config.bytes()),
             properties: Arc::new(properties),
             level: file.log_level.into(),
             settings: Settings { ticks: file.ticks, pause_limit: spec.limits.pause },
         };
         let upstream = Scripted(response(&file.upstream)?);
         let (area, name) = (area.to_owned(), name.to_owned());
-        Ok(Case { area, name, about: file.about, needs: file.needs, module, asks, upstream, views, spec, plan })
+        let (about, needs) = (file.about, file.needs);
+        Ok(Case { area, name, about, needs, module, embedded: false, asks, upstream, views, spec, plan })
     }
 
     /// `area/name`.
@@ -97,11 +104,22 @@ impl Case {
         format!("{}/{}.yaml", self.area, self.name)
     }
 
-    /// How it is run; modules of plugins come from below this folder.
+    /// Whether it is part of this library, and so is its guest.
+    pub(crate) fn embedded(self, embedded: bool) -> Self {
+        Case { embedded, ..self }
+    }
+
+    /// How it is run. Modules of plugins come from below this folder; they, and guests of cases that are not part of this
+    /// library, are compiled where the policy says.
     pub(crate) fn plan(&self, plugins: &Path, policy: &CompilePolicy) -> Plan {
         let mut plan = Plan { policy: policy.clone(), ..self.plan.clone() };
         match &self.module {
-            Module::Binary(module) => plan.module = Some(module.clone()),
+            Module::Binary(module) => {
+                plan.module = Some(module.clone());
+                if self.embedded {
+                    plan.policy = CompilePolicy::InProcess;
+                }
+            }
             Module::Plugin(plugin) => plan.spec.file = plugin_file(plugins, plugin),
         }
         plan
@@ -111,6 +129,32 @@ impl Case {
     pub(crate) fn plugin(&self) -> String {
         self.spec.file.display().to_string()
     }
+}
+
+/// The most bytes that the bodies and configurations of a case may have together.
+const MOST: u64 = 64 << 20;
+
+/// Everything in a case that may be a repeated text.
+fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
+    let requests = std::iter::once(&file.request).chain(file.then.iter().filter_map(|then| then.request.as_ref()));
+    let expected = std::iter::once(&file.expect).chain(file.then.iter().map(|then| &then.expect));
+    let seen = expected.flat_map(|expect| {
+        let upstream = expect.upstream.as_ref().and_then(|seen| match &seen.value {
+            Reached::This(request) => request.body.as_ref(),
+            Reached::Nothing => None,
+        });
+        let client = expect.client.as_ref().and_then(|seen| match &seen.value {
+            Reached::This(response) => response.body.as_ref(),
+            Reached::Nothing => None,
+        });
+        upstream.into_iter().chain(client)
+    });
+    [&file.config, &file.vm_config]
+        .into_iter()
+        .chain(file.properties.values())
+        .chain(requests.filter_map(|request| request.body.as_ref()))
+        .chain(&file.upstream.body)
+        .chain(seen)
 }
 
 /// The file of a plugin: the binary module, else the one in the text format.
@@ -126,7 +170,7 @@ fn spec(file: &CaseFile, shown: String) -> PluginSpec {
     PluginSpec {
         identity: Identity {
             name: "plugin".to_owned(),
-            vm_configuration: Bytes::from(file.vm_config.0.clone()),
+            vm_configuration: Bytes::from(file.vm_config.bytes()),
             environment: file.environment.clone().into_iter().collect(),
             ..Identity::default()
         },
@@ -148,12 +192,19 @@ fn spec(file: &CaseFile, shown: String) -> PluginSpec {
 /// All requests, in order.
 fn asks(file: &CaseFile) -> Result<Vec<Ask>, Mistake> {
     let response_cut = cut(file.upstream.piece, file.upstream.late_end);
-    let first = std::iter::once(&file.request);
-    let others = file.then.iter().map(|then| then.request.as_ref().unwrap_or(&file.request));
-    let ask = |request: &Request| {
+    let ask = |request: &Request| -> Result<Ask, Mistake> {
         Ok(Ask { request: message(request)?, request_cut: cut(request.piece, request.late_end), response_cut })
     };
-    first.chain(others).map(ask).collect()
+    let mut asks = vec![ask(&file.request)?];
+    for then in &file.then {
+        let next = match &then.request {
+            Some(request) => ask(request)?,
+            // Bodies are shared.
+            None => asks[0].clone(),
+        };
+        asks.push(next);
+    }
+    Ok(asks)
 }
 
 fn cut(piece: Option<Size>, late_end: bool) -> Cut {
@@ -181,7 +232,7 @@ fn filled(
     mut headers: HeaderList,
     what: &str,
     fields: &Fields,
-    body: Option<&values::Content>,
+    body: Option<&Content>,
     trailers: Option<&Fields>,
 ) -> Result<Message, Mistake> {
     add(&mut headers, fields, what)?;
@@ -193,7 +244,7 @@ fn filled(
         }
         None => None,
     };
-    Ok(Message { headers, body: body.map(|body| Bytes::from(body.0.clone())), trailers })
+    Ok(Message { headers, body: body.map(|body| Bytes::from(body.bytes())), trailers })
 }
 
 /// Adds what a client or server may send: nothing that the host would not take from a guest.

@@ -28,7 +28,7 @@ const SLOTS: u32 = 64;
 const SLOT: u32 = 64;
 /// Where constant bytes begin.
 const DATA: u32 = 1024;
-/// The most bytes that one argument may have.
+/// The most bytes that a script's arguments may have together.
 const MOST: usize = 16 << 20;
 
 /// The module of a script, in the text format.
@@ -154,21 +154,21 @@ impl Module {
             (Param::Int(_) | Param::Long(_), Argument::Raw(raw)) => Ok(raw),
             (Param::Int(name), Argument::Word(word)) => number(&word, "i32", name),
             (Param::Long(_), Argument::Word(word)) => number(&word, "i64", ""),
-            (Param::Int(_), Argument::Bytes(bytes)) => Ok(format!("(i32.const {})", self.place(&bytes).0)),
+            (Param::Int(_), Argument::Bytes(bytes)) => Ok(format!("(i32.const {})", self.place(&bytes)?.0)),
             (Param::Int(_), Argument::Vectors(list)) => {
                 let mut table = Vec::new();
                 for bytes in list {
-                    let (address, length) = self.place(&bytes);
+                    let (address, length) = self.place(&bytes)?;
                     table.extend_from_slice(&address.to_le_bytes());
                     table.extend_from_slice(&length.to_le_bytes());
                 }
-                Ok(format!("(i32.const {})", self.place(&table).0))
+                Ok(format!("(i32.const {})", self.place(&table)?.0))
             }
             (Param::Int(_), Argument::At(address, None)) => Ok(format!("(i32.const {address})")),
-            (Param::Bytes(_) | Param::Pairs(_), Argument::Bytes(bytes)) => Ok(pointer(self.place(&bytes))),
+            (Param::Bytes(_) | Param::Pairs(_), Argument::Bytes(bytes)) => Ok(pointer(self.place(&bytes)?)),
             (Param::Pairs(_), Argument::Pairs(pairs)) => {
                 let list: HeaderList = pairs.into_iter().collect();
-                Ok(pointer(self.place(&list.encode())))
+                Ok(pointer(self.place(&list.encode())?))
             }
             (Param::Bytes(_) | Param::Pairs(_), Argument::At(address, Some(length))) => Ok(pointer((address, length))),
             (Param::Bytes(_) | Param::Pairs(_), Argument::Word(word)) if word == "value" => {
@@ -180,7 +180,10 @@ impl Module {
     }
 
     /// Keeps bytes in the module's memory; gives where they are and how many.
-    fn place(&mut self, bytes: &[u8]) -> (u32, u32) {
+    fn place(&mut self, bytes: &[u8]) -> Result<(u32, u32), String> {
+        if self.data.len() + bytes.len() > MOST {
+            return Err(format!("the script has more than {MOST} bytes"));
+        }
         let length = bytes.len() as u32;
         let known = self.data.windows(bytes.len().max(1)).step_by(8).position(|there| there == bytes);
         let at = known.map_or_else(
@@ -192,7 +195,7 @@ impl Module {
             },
             |known| known * 8,
         );
-        (DATA + at as u32, length)
+        Ok((DATA + at as u32, length))
     }
 
     fn finish(self, abi: Abi) -> String {

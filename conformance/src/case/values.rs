@@ -70,10 +70,26 @@ impl JsonSchema for Bytes {
 
 /// Bytes: a text, or a text that is repeated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Content(pub Vec<u8>);
+pub struct Content {
+    text: Vec<u8>,
+    times: u32,
+}
 
-/// The most bytes that a repeated text may have.
-const MOST: usize = 64 << 20;
+impl Content {
+    fn once(text: Vec<u8>) -> Self {
+        Content { text, times: 1 }
+    }
+
+    /// How many bytes it has.
+    pub(super) fn len(&self) -> u64 {
+        (self.text.len() as u64).saturating_mul(u64::from(self.times))
+    }
+
+    /// All of it; whoever asks has looked at [`len`](Content::len).
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.text.repeat(self.times as usize)
+    }
+}
 
 /// A text that is repeated.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -96,24 +112,20 @@ impl<'de> Deserialize<'de> for Content {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Content, E> {
-                unescape(text).map(Content).map_err(E::custom)
+                unescape(text).map(Content::once).map_err(E::custom)
             }
 
             fn visit_u64<E: Error>(self, number: u64) -> Result<Content, E> {
-                Ok(Content(number.to_string().into_bytes()))
+                Ok(Content::once(number.to_string().into_bytes()))
             }
 
             fn visit_i64<E: Error>(self, number: i64) -> Result<Content, E> {
-                Ok(Content(number.to_string().into_bytes()))
+                Ok(Content::once(number.to_string().into_bytes()))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content, A::Error> {
                 let Repeated { text, times } = Repeated::deserialize(MapAccessDeserializer::new(map))?;
-                let times = times as usize;
-                if text.0.len().saturating_mul(times) > MOST {
-                    return Err(A::Error::custom(format!("is larger than {MOST} bytes")));
-                }
-                Ok(Content(text.0.repeat(times)))
+                Ok(Content { text: text.0, times })
             }
         }
         deserializer.deserialize_any(Of)

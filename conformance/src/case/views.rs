@@ -183,7 +183,7 @@ fn fields_lines(fields: &Fields) -> Vec<String> {
 }
 
 fn body_lines(body: &Content) -> Vec<String> {
-    text_lines(&body.0)
+    text_lines(&body.bytes())
 }
 
 /// A body by its lines; two bodies are equal if these are.

@@ -72,6 +72,7 @@ fn a_statement_is_placed() {
         ("proxy_log(info, 5)", "is not what Bytes(\"message\") takes"),
         ("proxy_log(info, value)", "no call before this one returns bytes"),
         ("proxy_log(5000000000, \"a\")", "`5000000000` is too large"),
+        ("proxy_log(info, \"a\" * 99999999)", "is longer than 16777216 bytes"),
         ("hello", "must be `name(arguments)`, `return` or `(instruction)`"),
         ("return 1", "the callback has no result"),
     ] {
@@ -92,6 +93,9 @@ fn what_makes_no_sense_is_a_mistake() {
     assert!(case("expect: {}\nthen:\n  - expect:\n      start: x\n").starts_with("7:14: the plugin starts"));
     assert!(case("expect: {}\nrequest:\n  headers:\n    - a b: 1\n").contains("request: `a b`: not a header name"));
     assert!(case("expect: {}\nrequest:\n  headers:\n    - { a: 1, b: 2 }\n").contains("one header field"));
+    let large = "{ text: 0123456789, times: 4000000 }";
+    let twice = case(&format!("expect: {{}}\nconfig: {large}\nrequest:\n  body: {large}\n"));
+    assert!(twice.contains("have more than 67108864 bytes"), "{twice}");
 }
 
 #[test]
