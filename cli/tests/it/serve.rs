@@ -26,23 +26,33 @@ const ECHO: &str = "upstream: { type: roundrobin, nodes: { \"builtin:echo\": 1 }
 
 #[test]
 fn the_example_decides_by_the_token_on_every_engine() {
-    let (_dir, file) = example("prime-auth.yaml");
     for engine in available_engines() {
-        let serving = Serving::start(&file, &["--engine", &engine, "--workers", "2"]);
-        assert!(serving.log().contains(&format!("plugin=\"prime_auth\" engine=\"{engine}\"")), "{}", serving.log());
-        let passed = http(serving.address, "GET /a?b=c", &[("token", "32323")]);
-        assert_eq!(passed.status, 200, "{engine}");
-        let echo: serde_json::Value = serde_json::from_slice(&passed.body).unwrap();
-        assert_eq!((&echo["method"], &echo["path"]), (&"GET".into(), &"/a?b=c".into()));
-        for token in [Some("323232"), None, Some("abc")] {
-            let fields: Vec<_> = token.map(|token| ("token", token)).into_iter().collect();
-            let refused = http(serving.address, "GET /", &fields);
-            assert_eq!(refused.status, 403, "{engine}, {token:?}");
-            assert_eq!(refused.header("powered-by"), Some("proxy-wasm"));
-            assert_eq!(refused.body, b"Access forbidden.\n");
-        }
-        assert_eq!(serving.end("TERM").code(), Some(0));
+        let (_dir, file) = example("prime-auth.yaml");
+        decides_by_the_token(&engine, Serving::start(&file, &["--engine", &engine, "--workers", "2"]));
+        // The same with the engine in the file.
+        let text = fs::read_to_string(&file).unwrap();
+        let named = text.replace("name: prime_auth,", &format!("name: prime_auth, engine: {engine},"));
+        assert_ne!(named, text);
+        fs::write(&file, named).unwrap();
+        decides_by_the_token(&engine, Serving::start(&file, &[]));
     }
+}
+
+/// The curls of the README.
+fn decides_by_the_token(engine: &str, serving: Serving) {
+    assert!(serving.log().contains(&format!("plugin=\"prime_auth\" engine=\"{engine}\"")), "{}", serving.log());
+    let passed = http(serving.address, "GET /a?b=c", &[("token", "32323")]);
+    assert_eq!(passed.status, 200, "{engine}");
+    let echo: serde_json::Value = serde_json::from_slice(&passed.body).unwrap();
+    assert_eq!((&echo["method"], &echo["path"]), (&"GET".into(), &"/a?b=c".into()));
+    for token in [Some("323232"), None, Some("abc")] {
+        let fields: Vec<_> = token.map(|token| ("token", token)).into_iter().collect();
+        let refused = http(serving.address, "GET /", &fields);
+        assert_eq!(refused.status, 403, "{engine}, {token:?}");
+        assert_eq!(refused.header("powered-by"), Some("proxy-wasm"));
+        assert_eq!(refused.body, b"Access forbidden.\n");
+    }
+    assert_eq!(serving.end("TERM").code(), Some(0));
 }
 
 #[test]
