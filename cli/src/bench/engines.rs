@@ -1,5 +1,6 @@
 //! `chassis bench engines`: the engines compared.
 
+use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -123,15 +124,22 @@ pub(crate) fn execute(args: &Args) -> Ended {
     Ok(if failures(&report) == 0 { Exit::Success } else { Exit::No })
 }
 
-/// What cannot be written is better known before the minutes of measuring. What is there already stays until then.
+/// What cannot be written is better known before the minutes of measuring. What is there already stays until then, and
+/// what is not stays away: measuring that is broken off leaves no empty report.
 fn writable(file: &Path) -> Result<(), Failure> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).open(file);
-    let opened = opened.with_context(|| format!("{} cannot be written", file.display()));
-    opened.map(drop).map_err(|error| Failure::new(Exit::Invalid, error))
+    let tried = || match OpenOptions::new().write(true).create_new(true).open(file) {
+        Ok(_) => fs::remove_file(file),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().append(true).create(true).open(file).map(drop)
+        }
+        Err(error) => Err(error),
+    };
+    let tried = tried().with_context(|| format!("{} cannot be written", file.display()));
+    tried.map_err(|error| Failure::new(Exit::Invalid, error))
 }
 
 fn write(file: &Path, content: &str) -> Result<(), Failure> {
-    let written = std::fs::write(file, content).with_context(|| format!("{} cannot be written", file.display()));
+    let written = fs::write(file, content).with_context(|| format!("{} cannot be written", file.display()));
     written.map_err(|error| Failure::new(Exit::Invalid, error))
 }
 
@@ -314,6 +322,20 @@ mod tests {
         assert_eq!(seconds("200ms"), Ok(Duration::from_millis(200)));
         for wrong in ["0", "-1", "601", "nan", "many"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whether_a_file_can_be_written_is_found_out_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("report.json");
+        writable(&file).unwrap();
+        assert!(!file.exists());
+        fs::write(&file, "an older one").unwrap();
+        writable(&file).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "an older one");
+        for wrong in [folder.path(), &file.join("below"), &folder.path().join("no/folder")] {
+            assert_eq!(writable(wrong).unwrap_err().exit, Exit::Invalid);
         }
     }
 }
