@@ -122,7 +122,8 @@ fn failure(
 ) -> fmt::Result {
     let name = trial_name(&result.case, engine);
     let folder = folder.map_or_else(|| "conformance/cases".to_owned(), |folder| folder.display().to_string());
-    writeln!(out, "\n{ERROR}{name}{ERROR:#} {}", result.case.about)?;
+    let about = chassis_host::escape(result.case.about.as_bytes());
+    writeln!(out, "\n{ERROR}{name}{ERROR:#} {about}")?;
     let line = if difference.line > 0 { format!(":{}", difference.line) } else { String::new() };
     writeln!(out, "  {} {FAINT}{folder}/{}{line}{FAINT:#}", difference.at, result.case.file())?;
     writeln!(out, "  {STRONG}  {:WIDTH$}   seen{STRONG:#}", "expected")?;
@@ -193,5 +194,32 @@ fn total(
         (_, 0) => writeln!(out, "; the engines agree in everything but time"),
         (_, 1) => writeln!(out, "; {ERROR}the engines disagree once{ERROR:#}"),
         (_, times) => writeln!(out, "; {ERROR}the engines disagree {times} times{ERROR:#}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use chassis_conformance::{Case, Ran};
+
+    use super::*;
+
+    #[test]
+    fn what_a_case_says_is_safe_for_a_terminal() {
+        let text = "about: \"a\\e[2Jb\\nc\"\nguest: { script: {} }\nexpect: {}\n";
+        let case = Arc::new(Case::parse("area", "case", text, &|_| None).unwrap());
+        let line = |text: &str| vec![text.to_owned()];
+        let (expected, seen) = (line("\u{1b}[1mx"), line("y\u{7}"));
+        let difference = Difference { at: "expect.logs".to_owned(), line: 1, first: 0, expected, seen };
+        let verdict = Verdict::Failed(Box::new(difference));
+        let ran = Ran { verdict, runs: Vec::new(), trips: Vec::new(), time: Duration::ZERO };
+        let result = CaseResult { case, ran: vec![("wasmi", ran)], differs: Vec::new() };
+        let mut out = String::new();
+        details(&mut out, &[result], None).unwrap();
+        let shown = anstream::adapter::strip_str(&out).to_string();
+        assert!(shown.contains("area/case::wasmi a\\u{1b}[2Jb\\nc\n"), "{shown}");
+        assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
     }
 }
