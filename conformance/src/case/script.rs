@@ -301,11 +301,14 @@ fn number(word: &str, ty: &str, param: &str) -> Result<String, String> {
     }
 }
 
+/// Names and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// An argument as it was written.
 enum Argument {
     Word(String),
     Bytes(Vec<u8>),
-    Pairs(Vec<(Vec<u8>, Vec<u8>)>),
+    Pairs(Pairs),
     Vectors(Vec<Vec<u8>>),
     At(u32, Option<u32>),
     Raw(String),
@@ -376,7 +379,7 @@ impl Arguments<'_> {
         Ok(text.repeat(times))
     }
 
-    fn pairs(&mut self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+    fn pairs(&mut self) -> Result<Pairs, String> {
         self.take(1);
         let mut pairs = Vec::new();
         loop {
