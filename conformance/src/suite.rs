@@ -1,8 +1,9 @@
 //! All cases, where they come from, and what of them an engine cannot run.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -122,8 +123,11 @@ fn parse(files: &Files, embedded: bool) -> Result<Vec<Arc<Case>>, SuiteError> {
     let mut cases = Vec::new();
     let mut mistakes = Vec::new();
     for (file, text) in files {
-        let Some(path) = file.strip_suffix(".yaml") else { continue };
-        let Some((area, name)) = path.split_once('/').filter(|(area, name)| is_plain(area) && is_plain(name)) else {
+        if file.ends_with(".wat") {
+            continue;
+        }
+        let parts = file.strip_suffix(".yaml").and_then(|path| path.split_once('/'));
+        let Some((area, name)) = parts.filter(|(area, name)| is_plain(area) && is_plain(name)) else {
             let message = "a case is AREA/CASE.yaml, in lower-case letters, digits and dashes".to_owned();
             mistakes.push((file.into(), Mistake { line: 0, column: 0, message }));
             continue;
@@ -141,34 +145,90 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// The most that is read of one file, and how many files there may be.
+/// The most that is read of one file and of all, how many files there may be, and how deep folders are looked into.
 const MOST: u64 = 4 << 20;
+const MOST_IN_ALL: u64 = 64 << 20;
 const MOST_FILES: usize = 10_000;
+const MOST_FOLDERS: usize = 8;
 
-/// The cases and guests of a folder of areas, by their paths in it.
+/// The cases and guests of a folder of areas, by their paths in it. Of a YAML file that is elsewhere, or has another
+/// ending, there is the name alone, so that it can be told: what is not run is not passed over in silence.
 fn read(folder: &Path) -> Result<Files, SuiteError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SuiteError::Unreadable { path, source }
-    };
-    let mut files = Files::new();
-    for area in entries(folder).map_err(unreadable(folder))? {
-        if !area.is_dir() {
-            continue;
-        }
-        for file in entries(&area).map_err(unreadable(&area))? {
-            let wanted = file.extension().is_some_and(|extension| extension == "yaml" || extension == "wat");
-            let Some(name) = file.strip_prefix(folder).ok().and_then(Path::to_str).filter(|_| wanted) else { continue };
-            let size = fs::metadata(&file).map_err(unreadable(&file))?.len();
-            if size > MOST || files.len() >= MOST_FILES {
-                return Err(unreadable(&file)(io::Error::other("is too much")));
-            }
-            files.insert(name.replace('\\', "/"), fs::read_to_string(&file).map_err(unreadable(&file))?);
+    let mut reading = Reading { folder, files: Files::new(), left: MOST_IN_ALL };
+    for path in entries(folder)? {
+        match path.is_dir() {
+            true => reading.area(&path, 1)?,
+            false => reading.file(&path, 0)?,
         }
     }
-    Ok(files)
+    Ok(reading.files)
 }
 
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect()
+struct Reading<'a> {
+    folder: &'a Path,
+    files: Files,
+    /// How many bytes more may be read.
+    left: u64,
+}
+
+impl Reading<'_> {
+    /// Reads what is in an area, or in a folder below one.
+    fn area(&mut self, area: &Path, depth: usize) -> Result<(), SuiteError> {
+        for path in entries(area)? {
+            match path.is_dir() {
+                // Links below an area may lead around in a circle.
+                true if path.is_symlink() || depth == MOST_FOLDERS => {}
+                true => self.area(&path, depth + 1)?,
+                false => self.file(&path, depth)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path, depth: usize) -> Result<(), SuiteError> {
+        let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
+        if !matches!((extension, depth), ("yaml" | "yml", _) | ("wat", 1)) {
+            return Ok(());
+        }
+        let wrong = |why: &str| unreadable(path)(io::Error::other(why));
+        let name = path.strip_prefix(self.folder).ok().and_then(Path::to_str);
+        let name = name.ok_or_else(|| wrong("its name is no text"))?.replace('\\', "/");
+        if self.files.len() >= MOST_FILES {
+            return Err(wrong("is one file too many"));
+        }
+        let text = if depth == 1 && extension != "yml" { self.text(path)? } else { String::new() };
+        self.files.insert(name, text);
+        Ok(())
+    }
+
+    fn text(&mut self, path: &Path) -> Result<String, SuiteError> {
+        let wrong = |why: &str| unreadable(path)(io::Error::other(why));
+        // What is no file may have no end, or never begin.
+        if !fs::metadata(path).map_err(unreadable(path))?.is_file() {
+            return Err(wrong("is no file"));
+        }
+        let mut text = String::new();
+        let most = MOST.min(self.left);
+        let file = File::open(path).map_err(unreadable(path))?;
+        let read = file.take(most + 1).read_to_string(&mut text).map_err(unreadable(path))?;
+        if read as u64 > most {
+            return Err(wrong("is too much"));
+        }
+        self.left -= read as u64;
+        Ok(text)
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, SuiteError> {
+    let list = || -> io::Result<Vec<_>> { fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut list = list().map_err(unreadable(folder))?;
+    list.retain(|path| path.file_name().is_some_and(|name| !name.as_encoded_bytes().starts_with(b".")));
+    // The first mistake is the same each time.
+    list.sort();
+    Ok(list)
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> SuiteError {
+    let path = path.to_owned();
+    move |source| SuiteError::Unreadable { path, source }
 }

@@ -1,5 +1,7 @@
 //! A mistake in a case is said with file, line and column.
 
+use std::fs;
+
 use chassis_conformance::{Suite, SuiteError};
 
 use crate::{plugins, suite};
@@ -104,6 +106,50 @@ fn all_files_with_mistakes_are_told() {
         suite(&[("a/one.yaml", "about: x\n"), ("b/two.yaml", "x"), ("b/Wrong.yaml", "")]).unwrap_err().to_string();
     assert_eq!(error.lines().count(), 3, "{error}");
     assert!(error.contains("a case is AREA/CASE.yaml"), "{error}");
+}
+
+/// A case that would not be run because of where it is or how it ends is a mistake, not left out.
+#[test]
+fn no_case_is_passed_over() {
+    let case = "about: a\nguest: { script: {} }\nexpect: {}\n";
+    for elsewhere in ["top.yaml", "area/other.yml", "top.yml", "area/below/other.yaml", "area/be/low/other.yml"] {
+        let error = suite(&[("area/case.yaml", case), (elsewhere, case)]).unwrap_err().to_string();
+        assert!(
+            error.ends_with(&format!(
+                "{elsewhere}:0:0: a case is AREA/CASE.yaml, in lower-case letters, digits and dashes"
+            )),
+            "{error}"
+        );
+    }
+    let beside = [("area/case.yaml", case), ("README.md", "x"), (".git/x/y.yaml", "x"), ("area/notes.txt", "x")];
+    assert_eq!(suite(&beside).unwrap().cases().len(), 1);
+}
+
+#[test]
+fn what_has_no_end_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let area = folder.path().join("area");
+    fs::create_dir(&area).unwrap();
+    let error = |name: &str| {
+        let error = Suite::from_folder(folder.path(), plugins()).unwrap_err().to_string();
+        fs::remove_file(area.join(name)).unwrap();
+        error.rsplit_once(name).map(|(_, rest)| rest.to_owned()).unwrap_or(error)
+    };
+    fs::write(area.join("large.yaml"), vec![b'#'; (4 << 20) + 1]).unwrap();
+    assert_eq!(error("large.yaml"), ": is too much");
+    fs::write(area.join("bytes.yaml"), b"\xff").unwrap();
+    assert!(error("bytes.yaml").contains("UTF-8"));
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("/dev/zero", area.join("zero.yaml")).unwrap();
+        assert_eq!(error("zero.yaml"), ": is no file");
+        std::os::unix::fs::symlink(folder.path(), area.join("circle")).unwrap();
+        assert_eq!(error("circle"), format!("{}: there is no case in it, as AREA/CASE.yaml", folder.path().display()));
+        for index in 0..17 {
+            fs::write(area.join(format!("much-{index}.yaml")), vec![b'#'; (4 << 20) - 1]).unwrap();
+        }
+        assert!(error("much-9.yaml").contains("is too much"));
+    }
 }
 
 #[test]
