@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod ci;
+mod instructions;
 mod plugins;
 mod subsets;
 mod test;
@@ -21,6 +22,8 @@ const USAGE: &str = "usage: cargo xtask TASK
                       the same everywhere
   features --alone    the same, with a check of the library alone for every choice; takes many times as long
   features --test     run the tests of the command line in builds with one engine and with none
+  instructions [--engine NAME,...] [--record] [--baseline FILE]
+                      count the host's instructions under callgrind and compare with benches/instructions.json
   plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
   plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there
   wasmedge            provide libwasmedge: the system's own, or Debian's packages unpacked below `target`
@@ -35,7 +38,8 @@ fn main() -> Result<()> {
         ["ci"] => ci::run(),
         ["features"] => subsets::check(&Wasmedge::provide()?, false),
         ["features", "--alone"] => subsets::check(&Wasmedge::provide()?, true),
-        ["features", "--test"] => subsets::test(&Wasmedge::provide()?),
+        ["features", "--test"] => subsets::test(&Wasmedge::provide()?, &subsets::ONE_OR_NONE),
+        ["instructions", ref rest @ ..] => instructions::run(rest),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
         ["plugins", ref languages @ ..] => plugins::rebuild(languages),
         ["wasmedge"] => wasmedge::run(),
