@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         ["ci"] => ci::run(),
         ["features"] => subsets::check(&Wasmedge::provide()?, false),
         ["features", "--alone"] => subsets::check(&Wasmedge::provide()?, true),
-        ["features", "--test"] => subsets::test(&Wasmedge::provide()?, &subsets::ONE_OR_NONE),
+        ["features", "--test"] => subsets::test(&Wasmedge::provide()?),
         ["instructions", ref rest @ ..] => instructions::run(rest),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
         ["plugins", ref languages @ ..] => plugins::rebuild(languages),
