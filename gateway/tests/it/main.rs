@@ -113,7 +113,7 @@ impl Gateway {
             engine,
             &format!("[{{ name: tested, {plugin} }}]"),
             &format!(
-                "[{{ uri: /*, plugins: {{ tested: {{ conf: {conf} }} }}, upstream: {{ nodes: {{ \"{node}\": 1 }}, timeout: {{ read: 300ms, send: 300ms }} }} }}]"
+                "[{{ uri: /*, plugins: {{ tested: {{ conf: {conf} }} }}, upstream: {{ nodes: {{ \"{node}\": 1 }}, timeout: {{ read: 1500ms, send: 1500ms }} }} }}]"
             ),
         )
     }
