@@ -1,6 +1,6 @@
 //! What is added to a module before it is compiled: a counter, a place for one number, a table with the host's
-//! function in it, and a function that calls that one. Everything comes after what the module has, so that no index
-//! in it changes.
+//! function in it, a function that calls that one, and a function that sees whether there is room on the stack.
+//! Everything comes after what the module has, so that no index in it changes.
 //!
 //! The start section becomes an export that is called like any other: Wasmer would run it while it makes the instance,
 //! before the table is filled.
@@ -26,11 +26,16 @@ pub(crate) struct Additions {
 pub(crate) struct Indices {
     /// The function that calls the host.
     pub(crate) refill: u32,
+    /// The function that traps where its argument, an `i32`, is a number of levels for which the stack is too small.
+    pub(crate) room: u32,
     /// The counter, an `i64`.
     pub(crate) counter: u32,
     /// The place for one number, an `i32`.
     pub(crate) number: u32,
 }
+
+/// How many functions are added.
+pub(crate) const FUNCTIONS: usize = 3;
 
 /// The names under which they are exported, none of which the module uses itself.
 #[derive(Debug)]
@@ -54,8 +59,12 @@ impl Additions {
             refill: unused_export(info, "refill"),
             start: start.as_ref().map(|_| unused_export(info, "start")),
         };
-        let indices =
-            Indices { refill: counts.functions, counter: counts.globals, number: counts.globals.saturating_add(1) };
+        let indices = Indices {
+            refill: counts.functions,
+            room: counts.functions.saturating_add(1),
+            counter: counts.globals,
+            number: counts.globals.saturating_add(1),
+        };
         let (bytes, moved) = write(bytes, additions(&counts, &names, start.as_deref()));
         Ok(Additions { bytes, indices, names, moved })
     }
@@ -66,7 +75,15 @@ const I64: u8 = 0x7e;
 const FUNCREF: u8 = 0x70;
 const I32_CONST: u8 = 0x41;
 const I64_CONST: u8 = 0x42;
+const CALL: u8 = 0x10;
 const CALL_INDIRECT: u8 = 0x11;
+const IF: u8 = 0x04;
+const EMPTY: u8 = 0x40;
+const LOCAL_GET: u8 = 0x20;
+const I32_EQ: u8 = 0x46;
+const I32_SUB: u8 = 0x6b;
+/// -1 as it stands behind `I32_CONST`.
+const MINUS_ONE: u8 = 0x7f;
 const END: u8 = 0x0b;
 const MUTABLE: u8 = 1;
 
@@ -121,17 +138,49 @@ fn additions(counts: &Counts, names: &Names, start: Option<&[u8]>) -> Vec<(u8, V
     write_number(&mut body, types);
     write_number(&mut body, tables);
     body.push(END);
-    let mut sized_body = Vec::new();
-    write_sized(&mut sized_body, &body);
+    let refill = sized(&body);
+    let room = counts.functions as usize + 1;
+    let mut wide = vec![0x60];
+    write_sized(&mut wide, &[I64; WIDE]);
+    wide.push(0);
     vec![
-        (id::TYPE, vec![vec![0x60, 0, 0]]),
-        (id::FUNCTION, vec![number(types)]),
+        (id::TYPE, vec![vec![0x60, 0, 0], vec![0x60, 1, I32, 0], wide]),
+        (id::FUNCTION, vec![number(types), number(types + 1), number(types + 2)]),
         // One element, without a maximum: calls through tables of a fixed size do not see what the host puts there.
         (id::TABLE, vec![vec![FUNCREF, 0, 1]]),
         (id::GLOBAL, vec![vec![I64, MUTABLE, I64_CONST, 0, END], vec![I32, MUTABLE, I32_CONST, 0, END]]),
         (id::EXPORT, exports),
-        (id::CODE, vec![sized_body]),
+        (id::CODE, vec![refill, sized(&room_body(room)), sized(&[0, END])]),
     ]
+}
+
+/// Parameters of the function that is never called, and locals of the one that seems to call it: eight KiB of either.
+const WIDE: usize = 1_000;
+
+/// `(func $room (param i32) (local i64 ..) (if (local.get 0) (then (if (i32.eq (local.get 0) (i32.const -1)) (then
+/// (call $wide (i64.const 0) ..))) (call $room (i32.sub (local.get 0) (i32.const 1))))))`
+///
+/// Its frame is large with any compiler: one keeps a place for a call's arguments although the call is not made, the
+/// other one for locals although they are not used. Each level of it touches its frame, page by page.
+fn room_body(room: usize) -> Vec<u8> {
+    let mut body = vec![1];
+    write_number(&mut body, WIDE);
+    body.extend_from_slice(&[I64, LOCAL_GET, 0, IF, EMPTY]);
+    body.extend_from_slice(&[LOCAL_GET, 0, I32_CONST, MINUS_ONE, I32_EQ, IF, EMPTY]);
+    body.extend_from_slice(&[I64_CONST, 0].repeat(WIDE));
+    body.push(CALL);
+    write_number(&mut body, room + 1);
+    body.push(END);
+    body.extend_from_slice(&[LOCAL_GET, 0, I32_CONST, 1, I32_SUB, CALL]);
+    write_number(&mut body, room);
+    body.extend_from_slice(&[END, END]);
+    body
+}
+
+fn sized(body: &[u8]) -> Vec<u8> {
+    let mut sized = Vec::with_capacity(body.len() + 3);
+    write_sized(&mut sized, body);
+    sized
 }
 
 /// The module with the additions and without its start section, and by how much function bodies have moved.
@@ -211,7 +260,7 @@ mod tests {
         ] {
             let (bytes, additions) = added(&wat);
             let (before, mut after) = (bodies(&bytes), bodies(&additions.bytes));
-            after.pop();
+            after.truncate(after.len() - FUNCTIONS);
             let moved: Vec<_> = after.into_iter().map(|(at, body)| (at - additions.moved, body)).collect();
             assert_eq!(before, moved, "{wat}");
         }
@@ -226,9 +275,9 @@ mod tests {
         let before = Counts::read(&bytes).unwrap();
         assert_eq!(before, Counts { types: 2, functions: 3, tables: 2, globals: 2 });
         let after = Counts::read(&additions.bytes).unwrap();
-        assert_eq!(after, Counts { types: 3, functions: 4, tables: 3, globals: 4 });
-        let Indices { refill, counter, number } = additions.indices;
-        assert_eq!((refill, counter, number), (3, 2, 3));
+        assert_eq!(after, Counts { types: 5, functions: 3 + FUNCTIONS as u32, tables: 3, globals: 4 });
+        let Indices { refill, room, counter, number } = additions.indices;
+        assert_eq!((refill, room, counter, number), (3, 4, 2, 3));
     }
 
     #[test]

@@ -44,6 +44,23 @@ pub(crate) fn bulk(operator: &Operator<'_>) -> Option<u32> {
     }
 }
 
+/// Whether Wasmer runs this operator as a function of its own on the guest's stack that may take a lock: to trap, it
+/// writes the frames down, which one thread of a process does at a time. Were the stack to overflow there, the lock
+/// would be held for good, and with it the next thread that traps.
+pub(crate) fn needs_room(operator: &Operator<'_>) -> bool {
+    matches!(
+        operator,
+        Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::TableGet { .. }
+            | Operator::TableSet { .. }
+    )
+}
+
 /// Locals are cleared at each call.
 const LOCALS_PER_UNIT: u32 = 8;
 

@@ -1,4 +1,4 @@
-//! Puts the charges into functions while they are compiled.
+//! Puts the charges into functions while they are compiled, and has them look for room on the stack.
 
 use std::sync::Arc;
 
@@ -6,8 +6,12 @@ use wasmer::LocalFunctionIndex;
 use wasmer::sys::wasmparser::{BinaryReaderError, BlockType, Operator, Parser, Payload};
 use wasmer::sys::{FunctionMiddleware, MiddlewareError, MiddlewareReaderState, ModuleMiddleware};
 
-use super::additions::{Additions, Indices};
-use super::charges::{Charge, Rule, bulk, charges};
+use super::additions::{Additions, FUNCTIONS, Indices};
+use super::charges::{Charge, Rule, bulk, charges, needs_room};
+
+/// How many levels of `room` the stack must have left for Wasmer's own functions, one more than this: 24 KiB at least,
+/// of which they take some three.
+const ROOM: i32 = 2;
 
 /// The charges of a whole module.
 #[derive(Debug)]
@@ -24,8 +28,8 @@ impl Metering {
                 functions.push(charges(&body, rule)?.into());
             }
         }
-        // The last function is the one that calls the host; it must not call itself for more.
-        functions.pop();
+        // The function that calls the host must not call itself for more, nor do its neighbours.
+        functions.truncate(functions.len().saturating_sub(FUNCTIONS));
         Ok(Metering { functions, indices: module.indices })
     }
 }
@@ -63,6 +67,10 @@ impl<'a> FunctionMiddleware<'a> for Inserting {
                 Operator::I64ShrU,
             ]));
             state.push_operator(Operator::GlobalGet { global_index: number });
+        }
+        if needs_room(&operator) {
+            state.push_operator(Operator::I32Const { value: ROOM });
+            state.push_operator(Operator::Call { function_index: self.indices.room });
         }
         state.push_operator(operator);
         // Right behind this operator, not before the next one: the compiler takes what is fed together for one place in

@@ -2,7 +2,8 @@
 //!
 //! Before Wasmer sees a module, a counter and a way to the host are added to it ([`Additions`]). While it is compiled,
 //! each function gets code that takes what it costs from the counter ([`Metering`]), at the places that [`charges`]
-//! names. When the counter is below zero that code calls the host, which gives the next slice or ends the call
+//! names. Before operators that Wasmer runs as functions of its own it also looks whether the stack has room for them.
+//! When the counter is below zero that code calls the host, which gives the next slice or ends the call
 //! ([`Spending`]). The guest can reach none of it: its code was checked before anything was added.
 
 mod additions;
@@ -16,4 +17,4 @@ pub(crate) use middleware::Metering;
 pub(crate) use spending::{Spending, refill};
 
 /// The version of the code that is put into guests; part of the cache key.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
