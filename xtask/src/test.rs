@@ -48,6 +48,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
     if !ok || report.failed() > 0 {
         bail!("tests failed");
     }
+    // Arguments may choose tests of some engines; all tests are tests of all engines.
+    let untested = report.untested();
+    if arguments.is_empty() && !untested.is_empty() {
+        bail!("no test ran on {}", untested.join(", "));
+    }
     Ok(())
 }
 
@@ -150,6 +155,13 @@ impl Report {
         self.total().failed
     }
 
+    /// The engines that could be tested and have not passed a test.
+    fn untested(&self) -> Vec<&'static str> {
+        let passed = |engine: &str| self.engines.get(engine).is_some_and(|tally| tally.passed > 0);
+        let excused = |engine: &str| engine == WASMEDGE && self.lacks_wasmedge.is_some();
+        ENGINES.into_iter().filter(|engine| !passed(engine) && !excused(engine)).collect()
+    }
+
     fn print(&self) {
         if !self.ignored.is_empty() {
             println!("\nignored:");
@@ -223,6 +235,19 @@ mod tests {
         assert_eq!(engine_of("tests::trap::wasmtime"), Some("wasmtime"));
         assert_eq!(engine_of("native::tests::case"), Some("native"));
         assert_eq!(engine_of("plan::tests::wasmtimes"), None);
+    }
+
+    #[test]
+    fn an_engine_without_tests_is_named() {
+        let mut report = Report::default();
+        for name in ["a::wasmtime", "a::wasmi", "a::native"] {
+            report.add(name, "ok");
+        }
+        report.add("a::wasmer", "ignored");
+        assert_eq!(report.untested(), ["wasmer", "wasmedge"]);
+        report.add("b::wasmer", "ok");
+        report.lacks_wasmedge = Some("it is not here".to_owned());
+        assert!(report.untested().is_empty());
     }
 
     #[test]
