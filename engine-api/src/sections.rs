@@ -232,14 +232,30 @@ fn declared_locals(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
     Ok(locals)
 }
 
+/// Where a compiler's code branches. A block is a place to branch to; and operators over ranges of memories and tables
+/// are branches where an engine charges for what they do before they do it.
 fn branches(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
     let mut branches = 0_u64;
     for operator in body.get_operators_reader()? {
-        match operator? {
-            Operator::If { .. } | Operator::Loop { .. } | Operator::Br { .. } | Operator::BrIf { .. } => branches += 1,
-            Operator::BrTable { targets } => branches += u64::from(targets.len()) + 1,
-            _ => {}
-        }
+        branches += match operator? {
+            Operator::Block { .. }
+            | Operator::If { .. }
+            | Operator::Loop { .. }
+            | Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::MemoryGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::TableGrow { .. }
+            | Operator::TableGet { .. }
+            | Operator::TableSet { .. } => 1,
+            Operator::BrTable { targets } => u64::from(targets.len()) + 1,
+            _ => 0,
+        };
     }
     Ok(branches)
 }
@@ -297,10 +313,17 @@ mod tests {
     #[test]
     fn a_compile_bomb_is_refused_before_any_engine_sees_it() {
         let locals = "(local i32)".repeat(5_000);
-        let branches = "(if (local.get 0) (then (local.set 1 (local.get 2))))".repeat(5_000);
-        let bytes = wat::parse_str(format!("(module (func {locals} {branches}))")).unwrap();
-        let error = CheckedModule::new(bytes, &FrontLimits::default()).unwrap_err();
-        assert!(matches!(error, ModuleError::Limit { found: 25_000_000, .. }), "{error}");
-        assert!(error.to_string().starts_with("locals times branches of function 0"), "{error}");
+        for branch in [
+            "(if (local.get 0) (then (local.set 1 (local.get 2))))",
+            "(block (local.set 1 (local.get 2)))",
+            "(memory.fill (local.get 1) (local.get 2) (local.get 3))",
+            "(table.set (local.get 1) (ref.null func))",
+        ] {
+            let branches = branch.repeat(5_000);
+            let wat = format!("(module (memory 1) (table 1 funcref) (func {locals} {branches}))");
+            let error = CheckedModule::new(wat::parse_str(wat).unwrap(), &FrontLimits::default()).unwrap_err();
+            assert!(matches!(error, ModuleError::Limit { found: 25_000_000, .. }), "{branch}: {error}");
+            assert!(error.to_string().starts_with("locals times branches of function 0"), "{error}");
+        }
     }
 }
