@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use chassis_abi::{
     Board, Callback, Context, ContextId, EntryError, Exchange, HeaderList, Identity, Key, Lane, LogLevel, LogRecord,
-    Property, Services, VmState, begin, enter,
+    NoRandomness, Property, Services, VmState, begin, enter,
 };
 use chassis_engine_api::{AnyLinked, Budget, Instance, Limits, Stop};
 use std::hint::black_box;
@@ -135,8 +135,9 @@ impl Services for Outside {
         black_box(1_000_000_000)
     }
 
-    fn random(&mut self, out: &mut [u8]) {
+    fn random(&mut self, out: &mut [u8]) -> Result<(), NoRandomness> {
         out.fill(black_box(0x5a));
+        Ok(())
     }
 
     fn log(&mut self, record: LogRecord<'_>) {

@@ -209,7 +209,7 @@ unsafe extern "C" fn give(
         if !ffi::WasmEdge_ResultOK(ended) {
             return ended;
         }
-        let bytes = u64::from(ffi::WasmEdge_MemoryInstanceGetPageSize(data.memory)) << 16;
+        let bytes = ffi::WasmEdge_MemoryInstanceGetPageSize(data.memory) << 16;
         let start = ffi::WasmEdge_MemoryInstanceGetPointer(data.memory, 0, bytes as _);
         if start.is_null() {
             return ffi::WasmEdge_Result { Code: 1 };
