@@ -39,7 +39,7 @@ pub use functions::ProxyWasm;
 pub use headers::{HeaderList, InvalidHeader};
 pub use observer::{HostCall, Observer};
 pub use pairs::{MAX_MAP_BYTES, MAX_PAIRS, PairsError};
-pub use services::{LogRecord, Property, Services};
+pub use services::{LogRecord, NoRandomness, Property, Services};
 pub use slab::{Key, SecondaryMap, Slab};
 pub use state::{Identity, Phase, VmState};
 pub use status::{Errno, Status};

@@ -1,6 +1,7 @@
 //! What host calls need answered within the call; brought by the embedder.
 
 use bytes::Bytes;
+use thiserror::Error;
 
 use crate::callbacks::Callback;
 use crate::context::ContextId;
@@ -17,7 +18,10 @@ pub trait Services: Send {
     fn monotonic_nanos(&mut self) -> u64;
 
     /// Fills `out` with random bytes fit for keys.
-    fn random(&mut self, out: &mut [u8]);
+    ///
+    /// # Errors
+    /// If there are none; the guest gets [`Errno::Io`](crate::Errno::Io), and none of `out`.
+    fn random(&mut self, out: &mut [u8]) -> Result<(), NoRandomness>;
 
     /// Takes a log line; may drop it when the plugin is over its rate.
     fn log(&mut self, record: LogRecord<'_>);
@@ -28,6 +32,11 @@ pub trait Services: Send {
     /// Answers `proxy_get_property` for everything but the plugin's own names and what guests have set.
     fn property(&mut self, exchange: Option<&Exchange>, path: &[&[u8]]) -> Property;
 }
+
+/// The outside world gives no random bytes; neither the guest's fault nor the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the system gives no random bytes")]
+pub struct NoRandomness;
 
 /// The answer to a property look-up.
 #[derive(Debug, Clone, PartialEq, Eq)]

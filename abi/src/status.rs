@@ -56,6 +56,8 @@ pub enum Errno {
     Fault = 21,
     /// An argument is not valid.
     Inval = 28,
+    /// The system cannot give what was asked for.
+    Io = 29,
     /// No such file.
     Noent = 44,
     /// Not supported by this host.
@@ -78,6 +80,7 @@ impl Errno {
             Errno::Badf => "badf",
             Errno::Fault => "fault",
             Errno::Inval => "inval",
+            Errno::Io => "io",
             Errno::Noent => "noent",
             Errno::Nosys => "nosys",
             Errno::Notdir => "notdir",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, Property, Services};
+use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services};
 use rustc_hash::FxHashMap;
 
 use crate::log::{LogLine, LogSink, Reason, escape};
@@ -48,10 +48,8 @@ impl Services for HostServices {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    fn random(&mut self, out: &mut [u8]) {
-        // Without a source of randomness there is no safe answer; the process must not go on.
-        #[allow(clippy::expect_used)]
-        getrandom::fill(out).expect("the system gives no random numbers");
+    fn random(&mut self, out: &mut [u8]) -> Result<(), NoRandomness> {
+        getrandom::fill(out).map_err(|_| NoRandomness)
     }
 
     fn log(&mut self, record: LogRecord<'_>) {

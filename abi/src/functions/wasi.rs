@@ -217,7 +217,9 @@ pub(crate) fn random_get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) ->
         return Ok(Errno::Inval);
     }
     let mut bytes = vec![0; place.len];
-    call.board()?.services.random(&mut bytes);
+    if call.board()?.services.random(&mut bytes).is_err() {
+        return Ok(Errno::Io);
+    }
     let slot = call.slot(0, call.arg(1))?;
     call.write(slot, &bytes);
     Ok(Errno::Success)

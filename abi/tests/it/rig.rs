@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use chassis_abi::{
     Answer, Board, CALLBACKS, Callback, Context, ContextId, EXPORTS, EntryError, Exchange, HeaderList, Identity, Key,
-    Lane, LogLevel, LogRecord, Property, ProxyWasm, Row, Services, TABLE, VmState, begin, enter,
+    Lane, LogLevel, LogRecord, NoRandomness, Property, ProxyWasm, Row, Services, TABLE, VmState, begin, enter,
 };
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::native::{Guest, Host, NativeEngine};
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) known: Mutex<Vec<(String, Property)>>,
     /// Whether the clock panics.
     pub(crate) panics: Mutex<bool>,
+    /// Whether there are no random bytes.
+    pub(crate) no_randomness: Mutex<bool>,
 }
 
 struct Script(Arc<Shared>);
@@ -182,8 +184,9 @@ impl Services for Outside {
         42
     }
 
-    fn random(&mut self, out: &mut [u8]) {
+    fn random(&mut self, out: &mut [u8]) -> Result<(), NoRandomness> {
         out.fill(0xaa);
+        if *self.0.no_randomness.lock().unwrap() { Err(NoRandomness) } else { Ok(()) }
     }
 
     fn log(&mut self, record: LogRecord<'_>) {

@@ -76,6 +76,7 @@ const SUCCESS: u32 = 0;
 const BADF: u32 = 8;
 const FAULT: u32 = 21;
 const INVAL: u32 = 28;
+const IO: u32 = 29;
 const NOENT: u32 = 44;
 const NOSYS: u32 = 52;
 const NOTDIR: u32 = 54;
@@ -203,6 +204,20 @@ fn clocks_and_random_bytes() {
         assert_eq!(wasm.wasi("poll_oneoff", &[0, 0, 1, 0]).unwrap(), 0);
         assert_eq!(wasm.u32_at(0), 0);
     });
+}
+
+#[test]
+fn a_system_without_random_bytes_is_an_error_to_the_guest() {
+    let mut rig = Rig::new();
+    *rig.shared.no_randomness.lock().unwrap() = true;
+    rig.request(|wasm| {
+        wasm.put(0, &[1; 4]);
+        assert_eq!(wasm.wasi("random_get", &[0, 4]).unwrap(), IO);
+        assert_eq!(wasm.u32_at(0), 0x0101_0101);
+        assert_eq!(wasm.wasi("random_get", &[0x2_0000, 1]).unwrap(), FAULT);
+    });
+    *rig.shared.no_randomness.lock().unwrap() = false;
+    rig.request(|wasm| assert_eq!(wasm.wasi("random_get", &[0, 4]).unwrap(), 0));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, Property, Services};
+use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services};
 use chassis_host::{HostServices, LogLine, LogSink};
 
 use super::record::Recorder;
@@ -26,15 +26,15 @@ impl Origin {
         Origin { start: Instant::now(), realtime: Duration::from_secs(1_767_225_600), seed: 1 }
     }
 
-    /// Now, and random numbers that nobody has seen.
+    /// Now, and random numbers that nobody has seen; those of the time if the system has none.
     pub fn now() -> Self {
+        let realtime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut seed = [0; 8];
-        HostServices::new(Arc::new(Silent), LogLevel::Critical).random(&mut seed);
-        Origin {
-            start: Instant::now(),
-            realtime: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            seed: u64::from_le_bytes(seed),
-        }
+        let seed = match HostServices::new(Arc::new(Silent), LogLevel::Critical).random(&mut seed) {
+            Ok(()) => u64::from_le_bytes(seed),
+            Err(NoRandomness) => nanos(realtime),
+        };
+        Origin { start: Instant::now(), realtime, seed }
     }
 }
 
@@ -112,10 +112,11 @@ impl Services for RunServices {
         self.passed()
     }
 
-    fn random(&mut self, out: &mut [u8]) {
+    fn random(&mut self, out: &mut [u8]) -> Result<(), NoRandomness> {
         for piece in out.chunks_mut(8) {
             piece.copy_from_slice(&split_mix(&mut self.random).to_le_bytes()[..piece.len()]);
         }
+        Ok(())
     }
 
     fn log(&mut self, record: LogRecord<'_>) {
@@ -174,7 +175,7 @@ mod tests {
             let clock = Clock::new(&origin);
             let mut services = services(&origin, &clock);
             let mut random = [0; 21];
-            services.random(&mut random);
+            services.random(&mut random).unwrap();
             let first = services.realtime_nanos();
             clock.advance(Duration::from_secs(3600));
             (random, first, services.monotonic_nanos(), services.realtime_nanos() - first)

@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, Property, Services};
+use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services};
 use chassis_host::{HostServices, LogLine, LogSink, Preparer, Worker};
 
 use crate::guest::{callbacks, guest};
@@ -43,8 +43,8 @@ impl Services for Threads {
         self.0.monotonic_nanos()
     }
 
-    fn random(&mut self, out: &mut [u8]) {
-        self.0.random(out);
+    fn random(&mut self, out: &mut [u8]) -> Result<(), NoRandomness> {
+        self.0.random(out)
     }
 
     fn log(&mut self, record: LogRecord<'_>) {
