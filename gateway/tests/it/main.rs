@@ -12,7 +12,7 @@ macro_rules! cases {
                     trials.push($crate::trial(module_path!(), stringify!($each), Some(engine), move || $each(engine)));
                 }
             )*)?
-            $($(trials.push($crate::trial(module_path!(), stringify!($once), None, $once));)*)?
+            $(trials.extend([$($crate::trial(module_path!(), stringify!($once), None, $once)),*]);)?
             trials
         }
     };
