@@ -8,8 +8,15 @@ use crate::headers::HeaderList;
 
 /// How many pairs a map from a guest may have.
 pub const MAX_PAIRS: usize = 1024;
-/// How many bytes a serialised map from a guest may have.
+/// How many bytes the names and values of a map from a guest may have together, however it is set.
 pub const MAX_MAP_BYTES: usize = 1 << 20;
+
+/// How many bytes a serialised map can have within these limits.
+const MAX_ENCODED: usize = COUNT_BYTES + MAX_PAIRS * PAIR_BYTES + MAX_MAP_BYTES;
+/// The count.
+const COUNT_BYTES: usize = 4;
+/// What a pair needs beside name and value: two lengths and two NULs.
+const PAIR_BYTES: usize = 10;
 
 /// Why a serialised map was refused; the guest's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -24,8 +31,8 @@ pub enum PairsError {
     /// Bytes follow the last pair.
     #[error("bytes follow the last pair of the map")]
     Trailing,
-    /// It is beyond [`MAX_PAIRS`] or [`MAX_MAP_BYTES`].
-    #[error("the map has more than {MAX_PAIRS} pairs or {MAX_MAP_BYTES} bytes")]
+    /// It is beyond [`MAX_PAIRS`], or its names and values are beyond [`MAX_MAP_BYTES`].
+    #[error("the map has more than {MAX_PAIRS} pairs or {MAX_MAP_BYTES} bytes of names and values")]
     TooLarge,
 }
 
@@ -34,7 +41,7 @@ pub(crate) fn encoded_len(list: &HeaderList) -> usize {
     if list.is_empty() {
         return 0;
     }
-    4 + list.iter().map(|(name, value)| 8 + name.len() + 1 + value.len() + 1).sum::<usize>()
+    COUNT_BYTES + PAIR_BYTES * list.len() + list.byte_size()
 }
 
 /// Serialises `list`; an empty list is no bytes at all.
@@ -72,11 +79,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<HeaderList, PairsError> {
     if bytes.is_empty() || bytes == [0] {
         return Ok(HeaderList::default());
     }
-    if bytes.len() > MAX_MAP_BYTES {
+    if bytes.len() > MAX_ENCODED {
         return Err(PairsError::TooLarge);
     }
     let count = read_u32(bytes, 0).ok_or(PairsError::Length)?;
-    if count > MAX_PAIRS {
+    if count > MAX_PAIRS || bytes.len() > COUNT_BYTES + PAIR_BYTES * count + MAX_MAP_BYTES {
         return Err(PairsError::TooLarge);
     }
     let mut at = 4 + 8 * count;
@@ -160,10 +167,30 @@ mod tests {
         let many = |n: usize| encode(&list(&vec![(b"n".as_slice(), b"v".as_slice()); n]));
         assert_eq!(decode(&many(MAX_PAIRS)).unwrap().len(), MAX_PAIRS);
         assert_eq!(decode(&many(MAX_PAIRS + 1)), Err(PairsError::TooLarge));
-        let sized = |n: usize| encode(&list(&[(b"n", vec![b'v'; n - 15].as_slice())]));
-        assert_eq!(sized(MAX_MAP_BYTES).len(), MAX_MAP_BYTES);
-        assert!(decode(&sized(MAX_MAP_BYTES)).is_ok());
+        let sized = |n: usize| encode(&list(&[(b"n", vec![b'v'; n - 1].as_slice())]));
+        assert_eq!(decode(&sized(MAX_MAP_BYTES)).unwrap().byte_size(), MAX_MAP_BYTES);
         assert_eq!(decode(&sized(MAX_MAP_BYTES + 1)), Err(PairsError::TooLarge));
+        assert_eq!(decode(&vec![0; MAX_ENCODED + 1]), Err(PairsError::TooLarge));
+    }
+
+    /// What adding and replacing make of a list, at their limits, can be read and set again as a whole.
+    #[test]
+    fn the_limits_are_those_of_single_entries() {
+        let mut one = HeaderList::default();
+        one.add(b"n", &vec![b'v'; MAX_MAP_BYTES - 1]).unwrap();
+        let mut many = HeaderList::default();
+        while many.len() < MAX_PAIRS {
+            many.add(b"nnnn", &[b'v'; MAX_MAP_BYTES / MAX_PAIRS - 4]).unwrap();
+        }
+        assert_eq!(encode(&many).len(), MAX_ENCODED);
+        for mut list in [one, many] {
+            assert_eq!(list.byte_size(), MAX_MAP_BYTES);
+            assert!(list.add(b"m", b"").is_err());
+            let read = decode(&encode(&list)).unwrap();
+            assert_eq!(read, list);
+            list.replace_all(&read).unwrap();
+            assert_eq!(list, read);
+        }
     }
 
     proptest! {
