@@ -81,3 +81,84 @@ impl fmt::Debug for Board {
         f.debug_struct("Board").field("exchanges", &self.exchanges.len()).field("effects", &self.effects).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::context::ContextId;
+    use crate::effects::LocalResponse;
+    use crate::exchange::Direction;
+    use crate::services::{LogRecord, NoRandomness, Property};
+    use crate::state::Identity;
+    use crate::types::LogLevel;
+
+    struct Nothing;
+
+    impl Services for Nothing {
+        fn realtime_nanos(&mut self) -> u64 {
+            0
+        }
+
+        fn monotonic_nanos(&mut self) -> u64 {
+            0
+        }
+
+        fn random(&mut self, _: &mut [u8]) -> Result<(), NoRandomness> {
+            Err(NoRandomness)
+        }
+
+        fn log(&mut self, _: LogRecord<'_>) {}
+
+        fn log_level(&mut self, _: &Identity) -> LogLevel {
+            LogLevel::Critical
+        }
+
+        fn property(&mut self, _: Option<&Exchange>, _: &[&[u8]]) -> Property {
+            Property::NotFound
+        }
+    }
+
+    fn answer(exchange: Key, context: ContextId, status: u16) -> Effect {
+        let response = Box::new(LocalResponse { status, ..LocalResponse::default() });
+        Effect::LocalResponse { exchange, context, response }
+    }
+
+    /// However often a guest asks in one entry, an effect is kept once for each stream, context and direction that it is
+    /// about.
+    #[test]
+    fn what_is_asked_for_again_takes_no_room() {
+        let mut board = Board::new(Box::new(Nothing));
+        let exchange = board.exchanges.insert(Exchange::new(crate::HeaderList::default()));
+        let context = 1;
+        board.begin_entry();
+        for time in 0..10_000 {
+            board.push(Effect::TickPeriod { context, milliseconds: time });
+            board.push(answer(exchange, context, 200 + (time % 300) as u16));
+            for direction in [Direction::Request, Direction::Response] {
+                board.push(Effect::Continue { exchange, lane: 0, direction });
+            }
+            board.push(Effect::Close { exchange });
+            board.push(Effect::Done { context });
+        }
+        let continued = |direction| Effect::Continue { exchange, lane: 0, direction };
+        // The first answer is the one that is given; of a period the last counts.
+        let expected = [
+            Effect::TickPeriod { context, milliseconds: 9_999 },
+            answer(exchange, context, 200),
+            continued(Direction::Request),
+            continued(Direction::Response),
+            Effect::Close { exchange },
+            Effect::Done { context },
+        ];
+        assert_eq!(board.effects, expected);
+        assert_eq!(board.asked.len(), expected.len());
+
+        // What is about something else, and what another entry asks for, stands beside it.
+        board.push(Effect::TickPeriod { context: 2, milliseconds: 5 });
+        board.push(Effect::Continue { exchange, lane: 1, direction: Direction::Request });
+        assert_eq!(board.effects.len(), 8);
+        assert_eq!(board.begin_entry(), 8);
+        board.push(Effect::Close { exchange });
+        assert_eq!((board.effects.len(), board.asked.len()), (9, 1));
+    }
+}
