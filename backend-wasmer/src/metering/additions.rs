@@ -238,7 +238,7 @@ mod tests {
         let mut bodies = Vec::new();
         for payload in Parser::new(0).parse_all(bytes) {
             if let Payload::CodeSectionEntry(body) = payload.unwrap() {
-                let range = body.range().start as usize..body.range().end as usize;
+                let range = body.range();
                 bodies.push((range.start, bytes[range].to_vec()));
             }
         }
