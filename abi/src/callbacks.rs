@@ -80,12 +80,25 @@ callbacks! {
 /// The list of exports by which engines give handles: each callback with each of its types.
 pub static EXPORTS: &[ExportSpec] = &LIST;
 
-pub(crate) const EXPORT_MEMORY_ALLOCATE: Export = handle(Callback::MemoryAllocate, 0);
-pub(crate) const EXPORT_MALLOC: Export = handle(Callback::Malloc, 0);
+/// The most slots that a call of any of them needs.
+pub(crate) const SLOTS: usize = {
+    let (mut most, mut i) = (0, 0);
+    while i < LEN {
+        let slots = LIST[i].sig.slots();
+        most = if slots > most { slots } else { most };
+        i += 1;
+    }
+    most
+};
 
 impl Callback {
-    /// The handle under which this callback's `type_index`-th type is listed in [`EXPORTS`].
+    /// Whether it has a result, of whichever type it is.
     #[inline]
+    pub(crate) const fn has_result(self) -> bool {
+        WITH_RESULT >> self as u64 & 1 == 1
+    }
+
+    /// The handle under which this callback's `type_index`-th type is listed in [`EXPORTS`].
     pub(crate) const fn handle(self, type_index: usize) -> Export {
         handle(self, type_index)
     }
@@ -104,6 +117,17 @@ const LIST: [ExportSpec; LEN] = {
         i += 1;
     }
     list
+};
+
+/// A bit for each callback with a result.
+const WITH_RESULT: u64 = {
+    assert!(CALLBACKS.len() <= 64, "one bit each");
+    let (mut bits, mut i) = (0, 0);
+    while i < CALLBACKS.len() {
+        bits |= (CALLBACKS[i].sigs()[0].result.is_some() as u64) << i;
+        i += 1;
+    }
+    bits
 };
 
 const fn handle(callback: Callback, type_index: usize) -> Export {
@@ -136,6 +160,7 @@ mod tests {
             for (i, sig) in callback.sigs().iter().enumerate() {
                 let spec = EXPORTS[usize::from(callback.handle(i).0)];
                 assert_eq!((spec.name, spec.sig), (callback.name(), *sig));
+                assert_eq!(sig.result.is_some(), callback.has_result(), "{}", callback.name());
             }
         }
         let types: usize = CALLBACKS.iter().map(|callback| callback.sigs().len()).sum();

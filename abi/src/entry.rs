@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 
-use chassis_engine_api::{AnyLinked, Budget, Enter, Export, Failed, Instance, Limits, Sig, Stop};
+use chassis_engine_api::{AnyLinked, Budget, Enter, Export, Failed, Instance, Limits, Stop};
 use thiserror::Error;
 
 use crate::board::Board;
-use crate::callbacks::{Callback, EXPORT_MALLOC, EXPORT_MEMORY_ALLOCATE, EXPORTS};
+use crate::callbacks::{CALLBACKS, Callback, EXPORTS, SLOTS};
 use crate::context::ContextId;
 use crate::state::{Identity, Phase, Rescue, VmState};
 use crate::version::AbiVersion;
@@ -48,8 +48,7 @@ pub fn begin(
         Ok(mut instance) => {
             // `proxy_on_memory_allocate` before `malloc` (ABI 0.2.1, "Memory management").
             let exports = Exports::of(&*instance);
-            let allocator =
-                [EXPORT_MEMORY_ALLOCATE, EXPORT_MALLOC].into_iter().find(|export| exports.has(usize::from(export.0)));
+            let allocator = exports.get(Callback::MemoryAllocate).or(exports.get(Callback::Malloc));
             let version = AbiVersion::of(linked.module().info());
             let state = instance.state();
             *loan.board = state.board.take();
@@ -95,28 +94,27 @@ pub fn enter(
     callback: Callback,
     context: ContextId,
     args: &[Argument],
-    budget: Budget,
+    budget: &Budget,
 ) -> Result<Option<u32>, EntryError> {
-    let mut slots = [0_u64; 8];
+    let mut slots = [0_u64; SLOTS];
     let phase = phase_of(callback);
     let leading = usize::from(phase == Phase::Callback);
     slots[0] = u64::from(context);
     for (slot, arg) in slots[leading..].iter_mut().zip(args) {
         *slot = u64::from(*arg);
     }
-    let is_observed = board.as_ref().is_some_and(|board| board.observer.is_some());
-    let exports = [callback.handle(0), callback.handle(1)].map(|export| usize::from(export.0));
-    let mut entry = Entry { board, callback, phase, context, args, exports, sig: None, keep: 0 };
-    let outcome = instance.enter(&mut entry, &mut slots, budget);
-    // Without a type there was nothing to call, or nothing to lend.
-    let Entry { sig: Some(sig), board, .. } = entry else { return not_entered(entry) };
-    let result = if sig.result.is_some() { slots[0] as u32 } else { 0 };
-    if is_observed && let Some(observer) = board.as_mut().and_then(|board| board.observer.as_mut()) {
-        observer.callback_ends(callback, outcome.as_ref().map(|_| result));
+    let mut entry = Entry { board, callback, phase, context, args, slots, keep: 0 };
+    let outcome = match instance.enter(&mut entry, budget) {
+        Some(Ok(_)) => Ok(if callback.has_result() { entry.slots[0] as u32 } else { 0 }),
+        Some(Err(stop)) => Err(stop),
+        None => return not_entered(entry),
+    };
+    if let Some(observer) = entry.board.as_mut().and_then(|board| board.observer.as_mut()) {
+        observer.callback_ends(callback, outcome.as_ref().copied().map_err(|stop| &**stop));
     }
     match outcome {
-        Ok(_) => Ok(Some(result)),
-        Err(stop) => Err(EntryError::Stopped { callback, stop }),
+        Ok(result) => Ok(Some(result)),
+        Err(stop) => Err(EntryError::Stopped { callback, stop: *stop }),
     }
 }
 
@@ -144,11 +142,7 @@ pub struct Entry<'a> {
     phase: Phase,
     context: ContextId,
     args: &'a [Argument],
-    /// Where the callback's types are in [`EXPORTS`]; where there is one, twice. As wide as it is used: a number that
-    /// is read wider than it was just written is one that the processor has to wait for.
-    exports: [usize; 2],
-    /// The type of the export that is called.
-    sig: Option<&'static Sig>,
+    slots: [u64; SLOTS],
     /// How many effects stay on the board if the guest does not return.
     keep: usize,
 }
@@ -159,37 +153,42 @@ impl Enter for VmState {
     // One copy of these behind the object-safe edge.
     #[inline(always)]
     fn begin(&mut self, entry: &mut Entry<'_>) -> Option<Export> {
-        let index = entry.exports.into_iter().find(|index| self.exports.has(*index))?;
-        let mut board = entry.board.take()?;
-        let sig = &EXPORTS[index].sig;
-        entry.sig = Some(sig);
+        let export = self.exports.get(entry.callback)?;
+        let board = entry.board.as_mut()?;
         entry.keep = board.begin_entry();
+        let is_observed = board.observer.is_some();
+        // As nothing is dropped by it, this is two loads and two stores.
+        std::mem::swap(&mut self.board, entry.board);
         self.phase = entry.phase;
         self.callback = Some(entry.callback);
         self.effective = entry.context;
-        let is_observed = board.observer.is_some();
-        self.board = Some(board);
         if is_observed {
-            self.tell(entry, sig);
+            self.tell(entry, export);
         }
-        Some(Export(index as u8))
+        Some(export)
+    }
+
+    #[inline(always)]
+    fn slots<'a>(entry: &'a mut Entry<'_>) -> &'a mut [u64] {
+        &mut entry.slots
     }
 
     #[inline(always)]
     fn end(&mut self, entry: &mut Entry<'_>, returned: bool) {
-        let Some(mut board) = self.board.take() else { return };
-        self.callback = None;
+        let Some(board) = self.board.as_mut() else { return };
         if !returned {
             board.effects.truncate(entry.keep);
         }
-        *entry.board = Some(board);
+        self.callback = None;
+        std::mem::swap(&mut self.board, entry.board);
     }
 }
 
 impl VmState {
     /// Tells the observer that a callback begins, with what its type has of the arguments.
     #[cold]
-    fn tell(&mut self, entry: &Entry<'_>, sig: &Sig) {
+    fn tell(&mut self, entry: &Entry<'_>, export: Export) {
+        let sig = &EXPORTS[usize::from(export.0)].sig;
         let leading = usize::from(entry.phase == Phase::Callback);
         let given = entry.args.len().min(sig.params.len().saturating_sub(leading));
         if let Some(observer) = self.board.as_mut().and_then(|board| board.observer.as_mut()) {
@@ -198,19 +197,31 @@ impl VmState {
     }
 }
 
-/// Which of the exports that the host calls a module has: what an entry asks first, so no question to the engine.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Exports(u64);
+/// By callback: the export that it is called by, if the module has it. What an entry asks first, so no question to the
+/// engine.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Exports([u8; CALLBACKS.len()]);
+
+/// No export has this number.
+const ABSENT: u8 = u8::MAX;
 
 impl Exports {
+    pub(crate) const NONE: Exports = Exports([ABSENT; CALLBACKS.len()]);
+
     fn of(instance: &dyn Instance<VmState>) -> Self {
-        const { assert!(EXPORTS.len() <= 64, "one bit each") };
-        let present = (0..EXPORTS.len() as u8).filter(|export| instance.has(Export(*export)));
-        Exports(present.fold(0, |bits, export| bits | 1 << export))
+        let mut exports = Exports::NONE;
+        for (export, callback) in exports.0.iter_mut().zip(CALLBACKS) {
+            let mut handles = (0..callback.sigs().len()).map(|type_index| callback.handle(type_index));
+            *export = handles.find(|handle| instance.has(*handle)).map_or(ABSENT, |handle| handle.0);
+        }
+        exports
     }
 
     #[inline]
-    fn has(self, index: usize) -> bool {
-        self.0 >> index & 1 == 1
+    fn get(&self, callback: Callback) -> Option<Export> {
+        match self.0[callback as usize] {
+            ABSENT => None,
+            export => Some(Export(export)),
+        }
     }
 }

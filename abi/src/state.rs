@@ -74,7 +74,7 @@ impl VmState {
             phase: Phase::Start,
             callback: None,
             effective: 0,
-            exports: Exports::default(),
+            exports: Exports::NONE,
             allocator: None,
             answers_missing_as_empty: false,
             rescue: None,

@@ -101,16 +101,22 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
     fn spend(&mut self, budget: Budget) -> Result<(), Stop> {
         let data = self.store.data_mut();
         let ticked = data.meter.restart(&budget);
-        if data.fuel {
-            self.store.set_fuel(budget.fuel.unwrap_or(u64::MAX)).map_err(stop)?;
-        } else if budget.fuel.is_some() {
-            return Err(no_fuel());
+        if data.fuel | budget.fuel.is_some() {
+            self.fuel(budget)?;
         }
         // Without this the guest would be interrupted once more than it need be, in vain.
         if ticked {
             self.store.set_epoch_deadline(1);
         }
         Ok(())
+    }
+
+    /// Gives a call its fuel, where fuel is counted or asked for.
+    fn fuel(&mut self, budget: Budget) -> Result<(), Stop> {
+        if !self.store.data().fuel {
+            return Err(HostError::new("a budget with fuel needs an engine of the fuel profile").into());
+        }
+        self.store.set_fuel(budget.fuel.unwrap_or(u64::MAX)).map_err(stop)
     }
 }
 
@@ -122,7 +128,7 @@ impl<S: Send + 'static> Instance<S> for WasmtimeInstance<S> {
         let _running = clock::enter();
         self.spend(budget)?;
         let Some(Some(callback)) = self.callbacks.get(usize::from(export.0)) else {
-            panic!("the module does not export {export:?}");
+            not_exported(export);
         };
         match callback.call(self.store.as_context_mut(), slots) {
             Ok(()) => Ok(Outcome::Done),
@@ -160,6 +166,6 @@ impl<S: Send + 'static> fmt::Debug for WasmtimeInstance<S> {
 }
 
 #[cold]
-fn no_fuel() -> Stop {
-    HostError::new("a budget with fuel needs an engine of the fuel profile").into()
+fn not_exported(export: Export) -> ! {
+    panic!("the module does not export {export:?}");
 }

@@ -11,6 +11,9 @@ use wasmtime::{Func, FuncType, StoreContextMut, ValRaw, ValType};
 /// The most parameters of a host function or of an export that the host calls.
 pub(crate) const MAX_SLOTS: usize = 16;
 
+/// What nearly all callbacks have of parameters, at most.
+const FEW: usize = 3;
+
 /// An exported function whose type was compared with `sig` when it was found.
 #[derive(Clone, Copy)]
 pub(crate) struct Callee {
@@ -43,15 +46,17 @@ impl Callee {
     ///
     /// # Panics
     /// If `slots` is too short.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call<T: 'static>(&self, store: StoreContextMut<'_, T>, slots: &mut [u64]) -> wasmtime::Result<()> {
         let params = usize::from(self.params);
         let mut values = [MaybeUninit::<ValRaw>::uninit(); MAX_SLOTS];
         values[0].write(ValRaw::u64(0));
-        for (value, slot) in values.iter_mut().zip(&slots[..params]) {
-            value.write(ValRaw::u64(*slot));
+        match slots.first_chunk::<FEW>() {
+            // Nearly always: as many copies however many are needed, so nothing to decide.
+            Some(few) if params <= FEW => copy(few, &mut values),
+            _ => copy(&slots[..params], &mut values),
         }
-        let space = std::ptr::slice_from_raw_parts_mut(values.as_mut_ptr().cast::<ValRaw>(), params.max(1));
+        let space = std::ptr::slice_from_raw_parts_mut(values.as_mut_ptr().cast::<ValRaw>(), MAX_SLOTS);
         // SAFETY: `space` is a valid array, `new` made sure that the function has `params` parameters and at most one
         // result, all numbers, and that they fit the array; the parameters are initialised above. Wasmtime's async
         // calls, from which this must not come, are not compiled in.
@@ -64,6 +69,13 @@ impl Callee {
             Width::None => {}
         }
         Ok(())
+    }
+}
+
+#[inline(always)]
+fn copy(slots: &[u64], values: &mut [MaybeUninit<ValRaw>; MAX_SLOTS]) {
+    for (value, slot) in values.iter_mut().zip(slots) {
+        value.write(ValRaw::u64(*slot));
     }
 }
 

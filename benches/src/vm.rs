@@ -81,7 +81,7 @@ impl Vm {
     pub(crate) fn call(&mut self, callback: Callback, times: u32, ends: Ends) -> Result<u32, String> {
         let context = if callback == Callback::RequestHeaders { STREAM } else { PLUGIN };
         let budget = Budget::deadline(BUDGET);
-        match enter(&mut *self.instance, &mut self.board, callback, context, &[times, 0], budget) {
+        match enter(&mut *self.instance, &mut self.board, callback, context, &[times, 0], &budget) {
             Ok(Some(result)) if ends != Ends::ByExit => Ok(black_box(result)),
             Err(EntryError::Stopped { stop: Stop::Exit(_), .. }) if ends == Ends::ByExit => Ok(0),
             Ok(_) => Err(format!("{} was to exit, or is not there", callback.name())),

@@ -91,15 +91,17 @@ pub trait Instance<S>: Send {
     /// # Panics
     /// As [`call`](Instance::call); the state hears of the end first.
     #[inline]
-    fn enter(&mut self, entry: &mut S::Entry<'_>, slots: &mut [u64], budget: Budget) -> Result<Option<Outcome>, Stop>
+    fn enter(&mut self, entry: &mut S::Entry<'_>, budget: &Budget) -> Option<Result<Outcome, Box<Stop>>>
     where
         S: Enter,
     {
         let entered = Entered { instance: self, entry };
-        let Some(export) = entered.instance.state().begin(entered.entry) else { return Ok(None) };
-        let outcome = entered.instance.call(export, slots, budget);
-        entered.end(outcome.is_ok());
-        outcome.map(Some)
+        let Some(export) = entered.instance.state().begin(entered.entry) else { return None };
+        let outcome = entered.instance.call(export, S::slots(entered.entry), *budget);
+        entered.instance.state().end(entered.entry, outcome.is_ok());
+        std::mem::forget(entered);
+        // In a box, what is rare does not make the usual answer larger than two registers.
+        Some(outcome.map_err(Box::new))
     }
 
     /// The host's state.
@@ -120,6 +122,10 @@ pub trait Enter {
     /// What a call is about.
     type Entry<'a>;
 
+    /// Where the parameters are, and the result is left: [`Instance::call`]'s slots. An array has the advantage that its
+    /// length is known to the compiler.
+    fn slots<'a>(entry: &'a mut Self::Entry<'_>) -> &'a mut [u64];
+
     /// The call begins: says which export is to be called, or that none is.
     fn begin(&mut self, entry: &mut Self::Entry<'_>) -> Option<Export>;
 
@@ -131,14 +137,6 @@ pub trait Enter {
 struct Entered<'a, 'b, I: Instance<S> + ?Sized, S: Enter> {
     instance: &'a mut I,
     entry: &'a mut S::Entry<'b>,
-}
-
-impl<I: Instance<S> + ?Sized, S: Enter> Entered<'_, '_, I, S> {
-    #[inline(always)]
-    fn end(self, returned: bool) {
-        self.instance.state().end(self.entry, returned);
-        std::mem::forget(self);
-    }
 }
 
 impl<I: Instance<S> + ?Sized, S: Enter> Drop for Entered<'_, '_, I, S> {

@@ -56,7 +56,7 @@ fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>
     let mut instance = begin(plugin.linked(), identity, board, &limits.instance(), budget)
         .map_err(|stop| StartError::Stopped { callback: "the start section", stop })?;
     let mut call = |instance: &mut Box<dyn Instance<VmState>>, callback, context, args: &[u32]| {
-        enter(&mut **instance, board, callback, context, args, budget).map_err(StartError::from)
+        enter(&mut **instance, board, callback, context, args, &budget).map_err(StartError::from)
     };
 
     if plugin.exports(Callback::Initialize) {

@@ -302,7 +302,7 @@ impl Rig {
         context: ContextId,
         args: &[u32],
     ) -> Result<Option<u32>, EntryError> {
-        enter(&mut *self.instance, &mut self.board, callback, context, args, Budget::UNLIMITED)
+        enter(&mut *self.instance, &mut self.board, callback, context, args, &Budget::UNLIMITED)
     }
 
     /// Runs a job in a callback; what it answers, or why it was stopped.

@@ -72,7 +72,7 @@ impl Worker {
         let mut lost: Vec<_> = dead.instance.state().contexts.streams().collect();
         lost.sort_unstable_by_key(|(context, ..)| *context);
         drop(dead);
-        self.timers.retain(|timer| timer.plugin != plugin);
+        self.end_timers(|timer| timer.plugin == plugin);
         for (_, key, lane) in lost {
             if let Some(lane) = self.exchange(key).and_then(|exchange| exchange.lanes.get_mut(lane)) {
                 lane.context = None;

@@ -63,6 +63,8 @@ pub struct Worker {
     slots: Vec<Slot>,
     dirty: VecDeque<(Key, Direction)>,
     timers: Vec<Timer>,
+    /// Whether timers were taken out of `timers`, so that others are at another place there.
+    timers_moved: bool,
     /// How many times timers were run.
     round: u64,
     /// What streams were kept in that have ended.
@@ -97,6 +99,7 @@ impl Worker {
             slots: Vec::new(),
             dirty: VecDeque::new(),
             timers: Vec::new(),
+            timers_moved: false,
             round: 0,
             spares: Spares::default(),
             sink,
@@ -229,11 +232,11 @@ impl Worker {
     ) -> Option<Option<u32>> {
         let slot = self.slots.get_mut(plugin)?;
         let VmSlot::Ready(vm) = &mut slot.vm else { return None };
-        let budget = slot.budget;
         self.entered = plugin;
         self.entries += 1;
         // In a box, what is rare does not make the usual answer larger than two registers.
-        let entry = || enter(&mut *vm.instance, &mut self.board, callback, context, args, budget).map_err(Box::new);
+        let entry =
+            || enter(&mut *vm.instance, &mut self.board, callback, context, args, &slot.budget).map_err(Box::new);
         match catch_unwind(AssertUnwindSafe(entry)) {
             Ok(Ok(result)) => Some(result),
             Ok(Err(error)) => {

@@ -32,21 +32,28 @@ impl Worker {
     /// Calls `proxy_on_tick` of each plugin context whose period is over. Ticks that were missed are not made up for.
     pub fn run_timers(&mut self, now: Instant) {
         self.round += 1;
-        let mut from = 0;
+        self.timers_moved = false;
+        let mut at = 0;
+        // Nearly all timers of a plugin have the same period.
+        let (mut period, mut next) = (Duration::ZERO, now);
         loop {
-            let round = self.round;
-            let mut left = self.timers.get(from..).unwrap_or_default().iter();
-            let Some(found) = left.position(|timer| timer.next <= now && timer.set_in != round) else {
-                if from == 0 {
+            let Some(timer) = self.timers.get_mut(at) else {
+                if !self.timers_moved {
                     break;
                 }
-                // What a tick ended has moved others to where they would be overlooked.
-                from = 0;
+                // What a tick ended has moved others to where they were overlooked.
+                self.timers_moved = false;
+                at = 0;
                 continue;
             };
-            from += found + 1;
-            let timer = &mut self.timers[from - 1];
-            timer.next = now + timer.period;
+            at += 1;
+            if timer.next > now || timer.set_in == self.round {
+                continue;
+            }
+            if timer.period != period {
+                (period, next) = (timer.period, now + timer.period);
+            }
+            timer.next = next;
             let (plugin, context) = (timer.plugin, timer.context);
             self.enter(plugin, Callback::Tick, context, &[]);
             self.apply_effects();
@@ -56,10 +63,16 @@ impl Worker {
 
     /// Sets the one timer of a plugin context; a period of zero ends it.
     pub(super) fn set_timer(&mut self, plugin: PluginId, context: ContextId, period: Duration) {
-        self.timers.retain(|timer| timer.plugin != plugin || timer.context != context);
+        self.end_timers(|timer| timer.plugin == plugin && timer.context == context);
         if !period.is_zero() {
             let (next, set_in) = ((self.clock)() + period, self.round);
             self.timers.push(Timer { plugin, context, period, next, set_in });
         }
+    }
+
+    pub(super) fn end_timers(&mut self, mut ends: impl FnMut(&Timer) -> bool) {
+        let before = self.timers.len();
+        self.timers.retain(|timer| !ends(timer));
+        self.timers_moved |= self.timers.len() < before;
     }
 }
