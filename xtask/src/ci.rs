@@ -71,9 +71,12 @@ impl Wasmedge {
 }
 
 fn succeed(mut command: Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("{command:?}"))?;
+    // Without the variables, which are long.
+    let words: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+    let line = format!("cargo {}", words.join(" "));
+    let status = command.status().with_context(|| line.clone())?;
     if !status.success() {
-        bail!("{command:?}: {status}");
+        bail!("{line}: {status}");
     }
     Ok(())
 }

@@ -75,12 +75,14 @@ fn the_matrix_has_a_row_for_each_area_and_a_column_for_each_engine() {
 #[test]
 fn cases_are_listed_with_their_engines() {
     let ended = conformance(&["--list", "--filter", "lifecycle/order"]);
-    let expected: String =
-        available_engines().iter().map(|engine| format!("lifecycle/order::{engine}\n")).collect();
+    let expected: String = available_engines().iter().map(|engine| format!("lifecycle/order::{engine}\n")).collect();
     assert_eq!((ended.code, ended.stdout), (0, expected));
     let json = conformance(&["--list", "--filter", "lifecycle/order", "--format", "json"]);
     let list: Value = serde_json::from_str(&json.stdout).unwrap();
     assert_eq!(list["cases"][0]["name"], "order");
+    let junit = conformance(&["--list", "--filter", "lifecycle/order", "--format", "junit"]);
+    assert_eq!((junit.code, junit.stdout.as_str()), (2, ""));
+    assert!(junit.stderr.contains("--list is printed as text or json"), "{}", junit.stderr);
 }
 
 #[test]
@@ -134,8 +136,11 @@ fn a_mistake_in_a_case_is_4_and_placed() {
 #[test]
 fn a_plugin_that_is_not_there_is_ignored_with_the_reason() {
     let ended = conformance(&["--plugins", "no/such", "--filter", "plugins/rust-hello"]);
-    assert_eq!(ended.code, 0, "{}", ended.stdout);
-    assert!(ended.stdout.contains(": there is no no/such/rust/hello.wat here"), "{}", ended.stdout);
+    // Nothing was run, which is not what was asked for.
+    assert_eq!(ended.code, 1, "{}", ended.stdout);
+    assert!(ended.stderr.contains("nothing was run: all "), "{}", ended.stderr);
+    let reason = ": there is no no/such/rust/hello.wat here: run this in the repository of Chassis";
+    assert!(ended.stdout.contains(reason) && !ended.stdout.contains("the engines agree"), "{}", ended.stdout);
     assert!(ended.stdout.contains("0 passed, 0 failed"), "{}", ended.stdout);
 }
 
