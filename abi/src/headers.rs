@@ -60,6 +60,11 @@ impl HeaderList {
         self.entries.shrink_to(KEPT_ENTRIES);
     }
 
+    /// Makes room for `additional` entries more.
+    pub fn reserve(&mut self, additional: usize) {
+        self.entries.reserve(additional);
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()

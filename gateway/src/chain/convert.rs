@@ -31,8 +31,8 @@ pub(crate) enum RequestError {
     Connect,
 }
 
-/// The list of a request.
-pub(crate) fn request_list(head: &mut request::Parts) -> (HeaderList, Kept) {
+/// The list of a request, in one that is empty.
+pub(crate) fn request_list(list: &mut HeaderList, head: &mut request::Parts) -> Kept {
     let kept = keep(&mut head.headers);
     head.headers.remove(header::EXPECT);
     let host = head.headers.remove(header::HOST);
@@ -47,13 +47,15 @@ pub(crate) fn request_list(head: &mut request::Parts) -> (HeaderList, Kept) {
         (b":authority", authority),
         (b":scheme", b"http"),
     ];
-    (list(&pseudo, &head.headers), kept)
+    fill(list, &pseudo, &head.headers);
+    kept
 }
 
-/// The list of a response.
-pub(crate) fn response_list(status: StatusCode, mut headers: HeaderMap) -> (HeaderList, Kept) {
+/// The list of a response, in one that is empty.
+pub(crate) fn response_list(list: &mut HeaderList, status: StatusCode, mut headers: HeaderMap) -> Kept {
     let kept = keep(&mut headers);
-    (list(&[(b":status", status.as_str().as_bytes())], &headers), kept)
+    fill(list, &[(b":status", status.as_str().as_bytes())], &headers);
+    kept
 }
 
 /// The list of trailers.
@@ -62,7 +64,9 @@ pub(crate) fn trailer_list(mut trailers: HeaderMap) -> HeaderList {
     for framing in [header::CONTENT_LENGTH, header::HOST, header::TRAILER] {
         trailers.remove(framing);
     }
-    list(&[], &trailers)
+    let mut list = HeaderList::default();
+    fill(&mut list, &[], &trailers);
+    list
 }
 
 /// The head of a request from its list.
@@ -140,7 +144,7 @@ fn put_back(headers: &mut HeaderMap, kept: Kept) {
 }
 
 /// One allocation for all names and values.
-fn list(pseudo: &[(&[u8], &[u8])], headers: &HeaderMap) -> HeaderList {
+fn fill(list: &mut HeaderList, pseudo: &[(&[u8], &[u8])], headers: &HeaderMap) {
     let fields = || headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
     let all = || pseudo.iter().copied().chain(fields());
     let mut text = BytesMut::with_capacity(all().map(|(name, value)| name.len() + value.len()).sum());
@@ -149,12 +153,11 @@ fn list(pseudo: &[(&[u8], &[u8])], headers: &HeaderMap) -> HeaderList {
         text.extend_from_slice(value);
     }
     let mut rest: Bytes = text.freeze();
-    let mut list = HeaderList::with_capacity(pseudo.len() + headers.len());
+    list.reserve(pseudo.len() + headers.len());
     for (name, value) in all() {
         let name = rest.split_to(name.len());
         list.push_unchecked(name, rest.split_to(value.len()));
     }
-    list
 }
 
 /// Appends what is no pseudo-header. A field that HTTP does not allow is left out; the list should have none.
@@ -189,6 +192,12 @@ mod tests {
         list.iter().map(|(n, v)| format!("{}={}", String::from_utf8_lossy(n), String::from_utf8_lossy(v))).collect()
     }
 
+    fn listed(head: &mut request::Parts) -> (HeaderList, Kept) {
+        let mut list = HeaderList::default();
+        let kept = request_list(&mut list, head);
+        (list, kept)
+    }
+
     #[test]
     fn a_request_and_its_list() {
         let mut head = parts(
@@ -205,7 +214,7 @@ mod tests {
                 ("x-own", "1"),
             ],
         );
-        let (list, kept) = request_list(&mut head);
+        let (list, kept) = listed(&mut head);
         let mut seen = text(&list);
         assert_eq!(seen[..4], [":method=PUT", ":path=/a?b", ":authority=h:1", ":scheme=http"]);
         seen[4..].sort();
@@ -220,11 +229,11 @@ mod tests {
     #[test]
     fn absolute_uris_give_authority_and_path() {
         let mut head = parts("http://user@other:8/x?y", &[("host", "h")]);
-        assert_eq!(text(&request_list(&mut head).0)[1..3], [":path=/x?y", ":authority=other:8"]);
+        assert_eq!(text(&listed(&mut head).0)[1..3], [":path=/x?y", ":authority=other:8"]);
         let mut head = parts("http://other", &[]);
-        assert_eq!(text(&request_list(&mut head).0)[1..3], [":path=/", ":authority=other"]);
+        assert_eq!(text(&listed(&mut head).0)[1..3], [":path=/", ":authority=other"]);
         let mut head = parts("*", &[]);
-        let (list, kept) = request_list(&mut head);
+        let (list, kept) = listed(&mut head);
         assert_eq!(text(&list)[1], ":path=*");
         assert_eq!(request_head(&list, kept).unwrap().uri, "*");
     }

@@ -94,8 +94,11 @@ pub(crate) async fn run(
         ("xds.route_name", Bytes::copy_from_slice(route.id.as_bytes())),
     ];
     let method = head.method.clone();
-    let (list, kept) = convert::request_list(&mut head);
-    let key = chain.guests.with(|worker| worker.open(Arc::clone(&chain.links), list, attributes));
+    let (key, kept) = chain.guests.with(|worker| {
+        let mut list = worker.empty_headers();
+        let kept = convert::request_list(&mut list, &mut head);
+        (worker.open(Arc::clone(&chain.links), list, attributes), kept)
+    });
     let mut run = Run {
         route: Rc::clone(route),
         chain,
@@ -273,8 +276,8 @@ impl Run<'_> {
     /// Sends the request as the chain has let it pass.
     fn send(&mut self, progress: &Progress) {
         let Some(Waiting { kept, length, body }) = self.request.take() else { return };
-        let list = self.stream.with(|worker, key| worker.take_headers(key, Direction::Request));
-        let mut head = match convert::request_head(&list, kept) {
+        let head = self.stream.pass_headers(Direction::Request, |list| convert::request_head(list, kept));
+        let mut head = match head {
             Ok(head) => head,
             Err(error) => {
                 return self.give_up(StatusCode::INTERNAL_SERVER_ERROR, &format!("a plugin's request: {error}"));
@@ -316,10 +319,14 @@ impl Run<'_> {
     /// Takes the upstream's response into the chain.
     fn receive(&mut self, response: Response<UpstreamBody>) {
         let (head, body) = response.into_parts();
-        let (list, kept) = convert::response_list(head.status, head.headers);
         let ends = body.is_end_stream();
+        let kept = self.stream.with(|worker, key| {
+            let mut list = worker.empty_headers();
+            let kept = convert::response_list(&mut list, head.status, head.headers);
+            worker.response_headers(key, list, ends);
+            kept
+        });
         self.response = Some(Waiting::new(body, kept, self.chain.looks_at_responses, Direction::Response));
-        self.stream.with(|worker, key| worker.response_headers(key, list, ends));
     }
 
     /// The response as the chain has let it pass.
@@ -329,8 +336,8 @@ impl Run<'_> {
             Some(Waiting { kept, length, body }) if !progress.answered => (kept, Some((body, length))),
             _ => (Kept::default(), None),
         };
-        let list = self.stream.with(|worker, key| worker.take_headers(key, Direction::Response));
-        let (status, mut headers) = convert::response_head(&list, kept).map_err(|error| {
+        let head = self.stream.pass_headers(Direction::Response, |list| convert::response_head(list, kept));
+        let (status, mut headers) = head.map_err(|error| {
             tracing::warn!(route = self.route.id, "a plugin's response: {error}");
             Reset
         })?;

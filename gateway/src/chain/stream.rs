@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
-use chassis_abi::Direction;
+use chassis_abi::{Direction, HeaderList};
 use chassis_host::{Progress, StreamKey, Worker};
 use http_body::{Body, Frame};
 
@@ -57,6 +57,11 @@ impl Stream {
         wakers[usize::from(direction == Direction::Response)] = Some(cx.waker().clone());
         drop(wakers);
         self.with(|worker, key| worker.set_stream_waker(key, &Waker::from(Arc::clone(&self.waiting))));
+    }
+
+    /// Gives `read` the headers that have passed the chain; none if the stream was closed.
+    pub(crate) fn pass_headers<R>(&self, direction: Direction, read: impl FnOnce(&HeaderList) -> R) -> R {
+        self.with(|worker, key| read(worker.pass_headers(key, direction).unwrap_or(&HeaderList::default())))
     }
 
     /// The next piece of body that has passed the chain.

@@ -17,6 +17,7 @@ cases! {
         a_client_that_expects_100_continue_gets_it_if_its_body_is_wanted,
         what_a_plugin_may_not_ask_for_is_500,
         a_status_without_body_takes_the_body_away,
+        a_request_sees_nothing_of_the_ones_before_it,
     ]
 }
 
@@ -252,5 +253,36 @@ fn a_status_without_body_takes_the_body_away(engine: &str) {
         if let Some(next) = client.try_request("GET /sized HTTP/1.1\r\nHost: test\r\n\r\n") {
             assert_eq!((next.status, next.text()), (200, "ok"), "{path}");
         }
+    }
+}
+
+/// Lists of headers are used again, larger and smaller ones in turn.
+fn a_request_sees_nothing_of_the_ones_before_it(engine: &str) {
+    let upstream = Upstream::start(|mut connection| {
+        while let Some(request) = connection.request() {
+            // Gives back what it got.
+            let own = request.headers.iter().filter(|(name, _)| name.starts_with("x-"));
+            let own: String = own.map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            connection.send(format!("HTTP/1.1 200 OK\r\n{own}Content-Length: 2\r\n\r\nok"));
+        }
+    });
+    let plugins = "[{ name: add, file: rust/add-header.wasm }]";
+    let route = format!(
+        "[{{ uri: /*, plugins: {{ add: {{ conf: \"x-added: yes\" }} }}, upstream: {{ nodes: {{ \"{}\": 1 }} }} }}]",
+        upstream.address
+    );
+    let gateway = Gateway::with_plugins(engine, plugins, &route);
+    let mut client = Client::connect(gateway.address);
+    for (turn, count) in [40, 0, 3, 60, 1, 0].into_iter().enumerate() {
+        let mut own: Vec<_> = (0..count).map(|i| (format!("x-{turn}-{i}"), format!("{turn}"))).collect();
+        let fields: String = own.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        client.send(format!("GET / HTTP/1.1\r\nHost: test\r\n{fields}\r\n"));
+        let mut seen = client.response("GET").headers;
+        seen.retain(|(name, _)| name.starts_with("x-"));
+        seen.sort();
+        // One on the way there, one on the way back.
+        own.extend(vec![("x-added".to_owned(), "yes".to_owned()); 2]);
+        own.sort();
+        assert_eq!(seen, own, "{turn}");
     }
 }
