@@ -124,8 +124,18 @@ fn add(all: &mut Vec<Measurement>, group: Group, id: &str, name: &str, what: &st
 
 fn modules(all: &mut Vec<Measurement>) {
     let mut module = |id, name, what, work| add(all, Group::Module, id, name, what, work);
-    module("compile", "compile, 105 KB", "Compiles the plugin from nothing, and links it.", Work::Compile);
-    module("load", "load saved code", "Loads the plugin's compiled code from memory, and links it.", Work::Load);
+    module(
+        "compile",
+        "compile, 105 KB",
+        "Compiles the plugin from nothing; through Chassis with its checks and its linking, by hand without.",
+        Work::Compile,
+    );
+    module(
+        "load",
+        "load saved code",
+        "Loads the plugin's compiled code from memory; through Chassis with its linking, by hand without.",
+        Work::Load,
+    );
     module(
         "instantiate",
         "instantiate, smallest",
