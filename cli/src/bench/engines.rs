@@ -44,8 +44,7 @@ JSON:
 Exit codes:
   0  everything was measured, but for what an engine says that it cannot do
   1  an engine failed at something; its cell says why
-  2  the command line is wrong, or there is no such measurement
-  4  a file cannot be written
+  2  the command line is wrong, there is no such measurement, or a file cannot be written
   5  the engine was not compiled in";
 
 /// Compare the engines on this machine.
@@ -104,23 +103,24 @@ pub(crate) fn execute(args: &Args) -> Ended {
     for file in args.output.iter().chain(&args.html) {
         writable(file)?;
     }
+    if let (Some(output), Some(html)) = (&args.output, &args.html)
+        && is_same(output, html)
+    {
+        let error = anyhow::anyhow!("--output and --html are the same file: {}", output.display());
+        return Err(Failure::new(Exit::Usage, error));
+    }
     let settings = if args.quick { Settings::quick() } else { Settings::with_time(args.time) };
     let mut teller = Teller::new(args.no_progress, settings.time);
     let subjects = chassis_benches::subjects(&engines);
     let report = measure(&chosen, &subjects, &settings, |progress| teller.tell(&progress));
     teller.end();
-    if let Some(file) = &args.output {
-        let json = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
-        write(file, &format!("{json}\n"))?;
-    }
-    if let Some(file) = &args.html {
-        write(file, &page(&report))?;
-    }
-    if args.json {
-        style::print_json(&report)?;
-    } else {
-        style::print(&text(&report))?;
-    }
+    // What was measured is not lost with a file that cannot be written, nor with a reader that has gone.
+    let printed = if args.json { style::print_json(&report) } else { style::print(&text(&report)) };
+    let json = serde_json::to_string_pretty(&report).map_err(io::Error::from)?;
+    let written = args.output.as_ref().map_or(Ok(()), |file| write(file, &format!("{json}\n")));
+    let shown = args.html.as_ref().map_or(Ok(()), |file| write(file, &page(&report)));
+    written.and(shown)?;
+    printed?;
     Ok(if failures(&report) == 0 { Exit::Success } else { Exit::No })
 }
 
@@ -135,12 +135,24 @@ fn writable(file: &Path) -> Result<(), Failure> {
         Err(error) => Err(error),
     };
     let tried = tried().with_context(|| format!("{} cannot be written", file.display()));
-    tried.map_err(|error| Failure::new(Exit::Invalid, error))
+    tried.map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+/// Whether two paths that can be written are of one file, by whatever way.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        fs::canonicalize(path).or_else(|_| {
+            // It is not there yet, but its folder is.
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            fs::canonicalize(folder).map(|folder| folder.join(path.file_name().unwrap_or_default()))
+        })
+    };
+    matches!((place(one), place(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn write(file: &Path, content: &str) -> Result<(), Failure> {
     let written = fs::write(file, content).with_context(|| format!("{} cannot be written", file.display()));
-    written.map_err(|error| Failure::new(Exit::Invalid, error))
+    written.map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// Cells without numbers, but for those of what an engine says that it cannot do.
@@ -326,6 +338,23 @@ mod tests {
     }
 
     #[test]
+    fn one_file_has_many_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("report"), folder.path().join("./report"));
+        let round = folder.path().join("../").join(folder.path().file_name().unwrap()).join("report");
+        let page = folder.path().join("page");
+        for _ in 0..2 {
+            assert!(is_same(&file, &other) && is_same(&file, &round) && !is_same(&file, &page));
+            fs::write(&file, "").unwrap();
+        }
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&file, &page).unwrap();
+            assert!(is_same(&file, &page));
+        }
+    }
+
+    #[test]
     fn whether_a_file_can_be_written_is_found_out_without_a_trace() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("report.json");
@@ -335,7 +364,7 @@ mod tests {
         writable(&file).unwrap();
         assert_eq!(fs::read_to_string(&file).unwrap(), "an older one");
         for wrong in [folder.path(), &file.join("below"), &folder.path().join("no/folder")] {
-            assert_eq!(writable(wrong).unwrap_err().exit, Exit::Invalid);
+            assert_eq!(writable(wrong).unwrap_err().exit, Exit::Usage);
         }
     }
 }

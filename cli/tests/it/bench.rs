@@ -18,6 +18,11 @@ fn the_list_has_every_measurement_once() {
     let ids: Vec<&str> = list["measurements"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!((text.code, text.stdout.lines().count()), (0, ids.len()));
     assert!(text.stdout.lines().zip(&ids).all(|(line, id)| line.starts_with(id)));
+    for id in ["module/compile", "module/load"] {
+        // By hand there is no linking: who compares the two must know.
+        let line = text.stdout.lines().find(|line| line.starts_with(id)).unwrap();
+        assert!(line.contains("; through Chassis with its ") && line.ends_with("linking, by hand without."), "{line}");
+    }
     for id in
         ["module/compile", "call/callback", "header/get-50", "body/get-1-mib", "request/chain-10", "host/fd_write"]
     {
@@ -81,6 +86,23 @@ fn files_are_written_beside_the_table() {
     assert!(page.contains("get of 10") && !page.contains("<script") && !page.contains("http"));
 }
 
+/// A device that is always full can be opened, as a file on a disk that fills up while there is measuring.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_measured_is_printed_though_a_file_cannot_be_written() {
+    if available_engines().is_empty() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("report.html");
+    let ended = output(short("call/callback", &["--json", "--output", "/dev/full", "--html", page.to_str().unwrap()]));
+    assert_eq!(ended.code, 2, "{}", ended.stdout);
+    assert!(ended.stderr.contains("/dev/full cannot be written"), "{}", ended.stderr);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(report["measurements"].as_array().unwrap().len(), 1);
+    assert!(std::fs::read_to_string(page).unwrap().ends_with("</html>\n"));
+}
+
 #[test]
 fn progress_is_for_the_standard_error() {
     if available_engines().is_empty() {
@@ -100,7 +122,10 @@ fn mistakes_have_their_exit_codes() {
     assert_eq!(code(&["bench", "engines", "--quick", "--time", "1"]), 2);
     assert_eq!(code(&["bench", "engines", "--time", "0"]), 2);
     if !available_engines().is_empty() {
-        assert_eq!(code(&short("call/callback", &["--output", "no/such/folder/report.json"])), 4);
+        assert_eq!(code(&short("call/callback", &["--output", "no/such/folder/report.json"])), 2);
+        let twice = output(short("call/callback", &["--output", "no-report", "--html", "./no-report"]));
+        assert_eq!((twice.code, twice.stdout.as_str()), (2, ""));
+        assert!(twice.stderr.contains("--output and --html are the same file"), "{}", twice.stderr);
     }
     for absent in ["wasmtime", "wasmer", "wasmedge", "wasmi"] {
         if !available_engines().contains(&absent.to_owned()) {
