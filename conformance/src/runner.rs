@@ -38,6 +38,13 @@ pub struct Ran {
     pub time: Duration,
 }
 
+impl Ran {
+    /// Whether it is compared with what other engines did: it was run, and is not known to deviate.
+    pub fn is_compared(&self) -> bool {
+        matches!(self.verdict, Verdict::Passed | Verdict::Failed(_))
+    }
+}
+
 /// Runs a case on an engine; `policy` says where modules are compiled that are not part of this library.
 ///
 /// What only this machine can do wrong, such as having no thread left, is a difference too.
@@ -93,7 +100,7 @@ pub struct Differs {
 
 /// Which engines did something else than the first that ran the case and is not known to deviate.
 pub fn compare(ran: &[(&'static str, &Ran)]) -> Vec<Differs> {
-    let mut ran = ran.iter().filter(|(_, ran)| matches!(ran.verdict, Verdict::Passed | Verdict::Failed(_)));
+    let mut ran = ran.iter().filter(|(_, ran)| ran.is_compared());
     let Some((reference, first)) = ran.next() else { return Vec::new() };
     ran.filter_map(|(engine, other)| {
         let disagreement = difference(&first.runs, &other.runs)?;
@@ -140,6 +147,13 @@ pub struct CaseResult {
     pub differs: Vec<Differs>,
 }
 
+impl CaseResult {
+    /// Whether there are two engines at least that can agree on it, or not.
+    pub fn is_compared(&self) -> bool {
+        self.ran.iter().filter(|(_, ran)| ran.is_compared()).count() > 1
+    }
+}
+
 /// The cases whose names on one of these engines contain `filter`, with the engines on which they do.
 pub fn choose<'a>(
     suite: &Suite,
@@ -165,6 +179,24 @@ pub fn trial_name(case: &Case, engine: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_engine_alone_agrees_with_nobody() {
+        let case = Arc::new(Case::parse("a", "b", "about: x\nguest: { script: {} }\nexpect: {}\n", &|_| None).unwrap());
+        let result = |verdicts: Vec<Verdict>| {
+            let ran = |verdict| Ran { verdict, runs: Vec::new(), trips: Vec::new(), time: Duration::ZERO };
+            let ran = verdicts.into_iter().map(|verdict| ("wasmi", ran(verdict))).collect();
+            CaseResult { case: case.clone(), ran, differs: Vec::new() }
+        };
+        let (ignored, deviates) = (Verdict::Ignored("x".to_owned()), Verdict::Deviates("x".to_owned()));
+        let alone = result(vec![Verdict::Passed, ignored, deviates]);
+        assert!(!alone.is_compared());
+        let both = result(vec![Verdict::Passed, Verdict::Failed(Box::new(single("a", "b", "c")))]);
+        assert!(both.is_compared());
+        let xml = crate::junit(&[], &[alone, both]);
+        assert!(xml.contains("<testsuite name=\"engines agree\" tests=\"1\" failures=\"0\">"), "{xml}");
+        assert_eq!(xml.matches("<testcase").count(), 1, "{xml}");
+    }
 
     #[test]
     fn a_known_deviation_is_one_at_its_place_only() {

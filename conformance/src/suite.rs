@@ -60,7 +60,10 @@ impl Suite {
         if let Module::Plugin(plugin) = &case.module {
             let file = plugin_file(&self.plugins, plugin);
             if !file.exists() {
-                return Some(format!("there is no {} here", file.display()));
+                return Some(format!(
+                    "there is no {} here: run this in the repository of Chassis, or give its plugins with --plugins",
+                    file.display()
+                ));
             }
         }
         case.needs.iter().find_map(|need| need.unmet(capabilities)).map(str::to_owned)

@@ -22,7 +22,7 @@ program; --cases runs those of a folder instead. Time and random numbers are the
 also compared with each other, in what the case does not say too.
 
 What an engine cannot do, by its own word (`chassis engines`), is ignored with that reason; so is a case whose plugin is \
-not below --plugins.";
+not below --plugins, which are in the repository of Chassis and not in this program.";
 
 const AFTER: &str = "\
 Examples:
@@ -45,7 +45,7 @@ JSON:
 
 Exit codes:
   0  every case passed, deviates as is known, or was ignored; and the engines agree
-  1  a case failed, or engines do not agree
+  1  a case failed, engines do not agree, or every case was ignored
   2  the command line is wrong, or no case has the text of --filter in its name
   4  the cases cannot be read, or one has a mistake
   5  an engine was not compiled in";
@@ -99,6 +99,10 @@ pub(crate) fn execute(args: &Args) -> Ended {
         style::print(&schema())?;
         return Ok(Exit::Success);
     }
+    if args.list && args.format == Format::Junit {
+        let error = anyhow::anyhow!("--list is printed as text or json: there are no results for junit yet");
+        return Err(Failure::new(Exit::Usage, error));
+    }
     let suite = suite(args)?;
     let engines: Vec<ProxyWasmEngine> =
         choice::engines(&args.engine)?.into_iter().map(|engine| engine.engine).collect();
@@ -125,6 +129,11 @@ pub(crate) fn execute(args: &Args) -> Ended {
         Format::Json => style::print_json(&report)?,
         Format::Junit => style::print(&junit(&versions, &results))?,
         Format::Text => style::print(&text::results(&versions, &results, &summary, args.cases.as_deref()))?,
+    }
+    let ran = summary.passed + summary.deviating + summary.failed;
+    if ran == 0 {
+        let error = anyhow::anyhow!("nothing was run: all {} were ignored, each with its reason", summary.ignored);
+        return Err(Failure::new(Exit::No, error));
     }
     Ok(if summary.failed + summary.disagreements == 0 { Exit::Success } else { Exit::No })
 }

@@ -189,8 +189,10 @@ fn total(
     if *deviating > 0 {
         write!(out, ", {deviating} deviating")?;
     }
+    let compared = results.iter().any(CaseResult::is_compared);
     match (engines.len(), disagreements) {
         (0 | 1, _) => writeln!(out),
+        (_, 0) if !compared => writeln!(out, "; no case was run by two engines to be compared"),
         (_, 0) => writeln!(out, "; the engines agree in everything but time"),
         (_, 1) => writeln!(out, "; {ERROR}the engines disagree once{ERROR:#}"),
         (_, times) => writeln!(out, "; {ERROR}the engines disagree {times} times{ERROR:#}"),
