@@ -96,7 +96,7 @@ pub trait Instance<S>: Send {
         S: Enter,
     {
         let entered = Entered { instance: self, entry };
-        let Some(export) = entered.instance.state().begin(entered.entry) else { return None };
+        let export = entered.instance.state().begin(entered.entry)?;
         let outcome = entered.instance.call(export, S::slots(entered.entry), *budget);
         entered.instance.state().end(entered.entry, outcome.is_ok());
         std::mem::forget(entered);
