@@ -33,8 +33,8 @@ fn library(folder: &Path, root: &Path) -> Result<Library> {
     let loader = loader.context("the unpacked libc has no loader")?;
     let include = root.join("usr/include");
     let found = Library::at(&include, &folder.join("link"));
-    let Some(library) = found else { bail!("Debian {SUITE} has another version than {VERSION}x of libwasmedge") };
-    Ok(Library { run: Some(run), loader: Some(loader), ..library })
+    let Some(unpacked) = found else { bail!("Debian {SUITE} has another version than {VERSION}x of libwasmedge") };
+    Ok(Library { run: Some(run), loader: Some(loader), ..unpacked })
 }
 
 /// Downloads the package with everything that it depends on, as if nothing were installed, and unpacks it.
