@@ -113,9 +113,11 @@ fn result_line(line: &str) -> Option<(&str, &str)> {
     known.then_some((name.trim(), outcome))
 }
 
-/// Takes the kind off a name, `[KIND] NAME`, which is where the reason stands for which a case is ignored.
+/// Takes the kind off a name, `[KIND] NAME`, which is where the reason stands for which a case is ignored. Runners align
+/// names behind kinds of different lengths.
 fn kind_and_name(name: &str) -> (&str, &str) {
-    name.strip_prefix('[').and_then(|rest| rest.split_once("] ")).unwrap_or(("", name))
+    let (kind, name) = name.strip_prefix('[').and_then(|rest| rest.split_once("] ")).unwrap_or(("", name));
+    (kind, name.trim_start())
 }
 
 /// The engine that a test's name ends or begins with: `area/case::wasmi`, `module::case::wasmtime`.
@@ -258,7 +260,7 @@ mod tests {
         report.add("c::wasmi", "ignored, wasmi: no AOT");
         let total = report.total();
         assert_eq!((total.passed, total.failed, total.ignored), (1, 1, 1));
-        report.add("[no code to save, as wasmtime has] aot/d::wasmi", "ignored");
+        report.add("[no code to save, as wasmtime has]     aot/d::wasmi", "ignored");
         assert_eq!(report.engines["wasmi"].ignored, 2);
         assert!(!report.engines.contains_key("wasmtime"));
         assert_eq!(report.ignored["wasmi: no AOT"], ["c::wasmi"]);
