@@ -15,6 +15,8 @@ const BEFORE: usize = 3;
 const AFTER: usize = 2;
 /// How wide each side is.
 const WIDTH: usize = 58;
+/// What of a line fits into it, with three dots behind.
+const FITS: usize = WIDTH - 3;
 
 /// All of it.
 pub(super) fn results(
@@ -143,17 +145,21 @@ fn failure(
     if more > 0 {
         writeln!(out, "  {FAINT}  ... {more} more{FAINT:#}")?;
     }
-    // What did not fit into the columns.
-    for (what, line) in [("expected", difference.expected_line()), ("seen", difference.seen_line())] {
-        if let Some(line) = line.filter(|line| line.chars().count() > WIDTH) {
-            writeln!(out, "  {what}: {}", cut(line, 400))?;
+    // What did not fit into the columns, both sides of it.
+    let sides = [("expected", difference.expected_line()), ("seen", difference.seen_line())];
+    if sides
+        .iter()
+        .any(|(_, line)| line.is_some_and(|line| chassis_host::escape(line.as_bytes()).chars().count() > FITS))
+    {
+        for (what, line) in sides {
+            writeln!(out, "  {what}: {}", cut(line.unwrap_or_default(), 400))?;
         }
     }
     Ok(())
 }
 
 fn short(line: &str) -> String {
-    cut(line, WIDTH - 3)
+    cut(line, FITS)
 }
 
 fn cut(line: &str, most: usize) -> String {
