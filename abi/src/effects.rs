@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::callouts::{CalloutId, HttpCall};
 use crate::context::ContextId;
 use crate::exchange::Direction;
 use crate::headers::HeaderList;
@@ -47,6 +48,13 @@ pub enum Effect {
         /// The plugin context.
         context: ContextId,
     },
+    /// Make an HTTP request that was reserved.
+    HttpCall {
+        /// Its number, one of the VM's [`Callouts`](crate::Callouts).
+        id: CalloutId,
+        /// The request.
+        call: Box<HttpCall>,
+    },
 }
 
 /// What an effect is about.
@@ -57,6 +65,7 @@ pub(crate) enum Subject {
     Close(Key),
     Timer(ContextId),
     Done(ContextId),
+    Callout(CalloutId),
 }
 
 impl Effect {
@@ -67,6 +76,17 @@ impl Effect {
             Effect::Close { exchange } => Subject::Close(*exchange),
             Effect::TickPeriod { context, .. } => Subject::Timer(*context),
             Effect::Done { context } => Subject::Done(*context),
+            Effect::HttpCall { id, .. } => Subject::Callout(*id),
+        }
+    }
+}
+
+impl Effect {
+    /// The callout that it would start.
+    pub(crate) fn starts(&self) -> Option<CalloutId> {
+        match self {
+            Effect::HttpCall { id, .. } => Some(*id),
+            _ => None,
         }
     }
 }

@@ -177,7 +177,10 @@ impl Enter for VmState {
     fn end(&mut self, entry: &mut Entry<'_>, returned: bool) {
         let Some(board) = self.board.as_mut() else { return };
         if !returned {
-            board.effects.truncate(entry.keep);
+            // What was reserved for effects that never come about is free again.
+            for id in board.effects.drain(entry.keep..).filter_map(|effect| effect.starts()) {
+                self.callouts.end(id);
+            }
         }
         self.callback = None;
         std::mem::swap(&mut self.board, entry.board);

@@ -125,6 +125,19 @@ impl HeaderList {
         Ok(())
     }
 
+    /// Adds a pseudo-header of a message that a guest makes.
+    ///
+    /// # Errors
+    /// [`InvalidHeader`]; the list is unchanged then.
+    pub(crate) fn add_pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
+        if !is_pseudo(name) {
+            return Err(InvalidHeader::Pseudo);
+        }
+        let entry = self.keep(name, valid(name, value)?);
+        self.entries.push(entry);
+        Ok(())
+    }
+
     /// Sets the only value of a name: the first entry takes it, further ones go, a missing one is added at the end.
     ///
     /// # Errors

@@ -7,10 +7,13 @@ use chassis_engine_api::Export;
 
 use crate::board::Board;
 use crate::callbacks::Callback;
+use crate::callouts::{CalloutAnswer, Callouts};
 use crate::context::{Context, ContextId, Contexts};
 use crate::entry::Exports;
 use crate::exchange::{Exchange, Lane};
+use crate::headers::HeaderList;
 use crate::slab::Key;
+use crate::types::MapType;
 
 /// What a plugin is called and configured with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +52,10 @@ pub struct VmState {
     pub contexts: Contexts,
     /// The configuration of each plugin context, by [`Context::Plugin::configuration`](crate::Context).
     pub configurations: Vec<Bytes>,
+    /// The callouts that are under way.
+    pub callouts: Callouts,
+    /// What the callback that is entered next is about, if it is a callout's; taken away when it has returned.
+    pub answer: Option<Box<CalloutAnswer>>,
     pub(crate) phase: Phase,
     pub(crate) callback: Option<Callback>,
     pub(crate) effective: ContextId,
@@ -71,6 +78,8 @@ impl VmState {
             identity,
             contexts: Contexts::default(),
             configurations: Vec::new(),
+            callouts: Callouts::default(),
+            answer: None,
             phase: Phase::Start,
             callback: None,
             effective: 0,
@@ -102,6 +111,11 @@ impl VmState {
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         self.board.as_ref().is_some_and(|board| board.observer.is_some())
+    }
+
+    /// A map of a callout's answer, in the callback that is about it.
+    pub(crate) fn answer_map(&self, map: MapType) -> Option<&HeaderList> {
+        self.answer.as_ref()?.map(map, self.callback)
     }
 
     /// The stream that host calls are about.

@@ -16,9 +16,9 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     let (start, max) = (call.arg(1) as usize, call.arg(2) as usize);
     let (pointer, size) = (call.slot(3, 4)?, call.slot(4, 4)?);
     let state = call.state();
-    if let Some(configuration) = configuration(state, kind) {
-        let start = start.min(configuration.len());
-        let piece = configuration.slice(start..start.saturating_add(max).min(configuration.len()));
+    if let Some(whole) = whole(state, kind) {
+        let start = start.min(whole.len());
+        let piece = whole.slice(start..start.saturating_add(max).min(whole.len()));
         return call.give(&piece, pointer, size);
     }
     let range = body(state, kind).ok_or(Status::NotFound)?.range(start, max);
@@ -33,8 +33,8 @@ pub(crate) fn get_status<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) ->
     let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
     let (size, flags) = (call.slot(1, 4)?, call.slot(2, 4)?);
     let state = call.state();
-    let len = match configuration(state, kind) {
-        Some(configuration) => configuration.len(),
+    let len = match whole(state, kind) {
+        Some(whole) => whole.len(),
         None => body(state, kind).ok_or(Status::NotFound)?.len(),
     };
     call.write_u32(size, u32::try_from(len).unwrap_or(u32::MAX));
@@ -67,17 +67,21 @@ pub(crate) fn get_configuration<C: Caller<VmState> + ?Sized>(call: &mut Call<'_,
     let state = call.state();
     let found = [BufferType::VmConfiguration, BufferType::PluginConfiguration]
         .into_iter()
-        .find_map(|kind| configuration(state, kind))
+        .find_map(|kind| whole(state, kind))
         .unwrap_or_default();
     call.give(&found, pointer, size)
 }
 
-/// A configuration, in the callback that is about it.
-fn configuration(state: &VmState, kind: BufferType) -> Option<Bytes> {
+/// What is there in one piece and can only be read, in the callback that is about it.
+fn whole(state: &VmState, kind: BufferType) -> Option<Bytes> {
     match (kind, state.callback) {
         (BufferType::VmConfiguration, Some(Callback::VmStart)) => Some(state.identity.vm_configuration.clone()),
         (BufferType::PluginConfiguration, Some(Callback::Configure | Callback::ValidateConfiguration)) => {
             Some(state.plugin_configuration().cloned().unwrap_or_default())
+        }
+        (BufferType::HttpCallResponseBody, Some(Callback::HttpCallResponse))
+        | (BufferType::GrpcCallMessage, Some(Callback::GrpcReceive)) => {
+            state.answer.as_ref().map(|answer| answer.body.clone())
         }
         _ => None,
     }

@@ -68,9 +68,3 @@ pub(crate) fn set_tick_period<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C
     call.board()?.push(Effect::TickPeriod { context, milliseconds });
     Ok(Status::Ok)
 }
-
-pub(crate) fn get_status<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
-    let (code, pointer, size) = (call.slot(0, 4)?, call.slot(1, 4)?, call.slot(2, 4)?);
-    call.write_u32(code, 0);
-    call.give(&[], pointer, size)
-}

@@ -24,7 +24,7 @@ pub(crate) fn get_pairs<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> 
     let len = readable(call, map)?.encoded_len();
     // As for one value.
     call.give_with(len, pointer, size, |out, state| {
-        let list = state.exchange().and_then(|exchange| readable_in(exchange, map));
+        let list = list_of(state, map);
         if let Some(list) = list.filter(|list| list.encoded_len() == len) {
             list.encode_into(out);
         }
@@ -44,8 +44,12 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     let [name, len, pointer, size] = [1, 2, 3, 4].map(|i| call.arg(i));
     // What plugins call most: one look at the memory for all pointers and the name.
     let (memory, state) = call.memory();
-    let name = Slice::within(memory.len(), name, len)?.of(memory);
+    let name = Slice::within(memory.len(), name, len)?;
     let (pointer, size) = (Slot::within(memory.len(), pointer)?, Slot::within(memory.len(), size)?);
+    if !is_of_stream(map) {
+        return get_of_answer(call, map, name, pointer, size);
+    }
+    let name = name.of(memory);
     let key = state.exchange_key().ok_or(Status::BadArgument)?;
     let list = state.exchange_of(key).and_then(|exchange| readable_in(exchange, map)).ok_or(Status::BadArgument)?;
     let Some((index, value)) = list.find(name) else { return missing(call, pointer, size) };
@@ -57,6 +61,22 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
             out.copy_from_slice(value);
         }
     })
+}
+
+/// As [`get`], of a map of a callout's answer.
+#[cold]
+fn get_of_answer<C: Caller<VmState> + ?Sized>(
+    call: &mut Call<'_, C>,
+    map: MapType,
+    name: Slice,
+    pointer: Slot,
+    size: Slot,
+) -> Outcome {
+    let (memory, state) = call.memory();
+    match state.answer_map(map).ok_or(Status::BadArgument)?.get(name.of(memory)).cloned() {
+        Some(value) => call.give(&value, pointer, size),
+        None => missing(call, pointer, size),
+    }
 }
 
 /// A name that is not there: 0.1.0 has an empty value for it, later versions a status.
@@ -99,7 +119,20 @@ fn readable<'a, C: Caller<VmState> + ?Sized>(
     call: &'a mut Call<'_, C>,
     map: MapType,
 ) -> Result<&'a HeaderList, Status> {
-    call.state().exchange().and_then(|exchange| readable_in(exchange, map)).ok_or(Status::BadArgument)
+    list_of(call.state(), map).ok_or(Status::BadArgument)
+}
+
+fn list_of(state: &VmState, map: MapType) -> Option<&HeaderList> {
+    match is_of_stream(map) {
+        true => state.exchange().and_then(|exchange| readable_in(exchange, map)),
+        false => state.answer_map(map),
+    }
+}
+
+/// Whether a map is a stream's, not a callout's.
+#[inline]
+fn is_of_stream(map: MapType) -> bool {
+    (map as u32) < MapType::GrpcInitialMetadata as u32
 }
 
 /// A map that has come and may be read: request headers in every later phase too.

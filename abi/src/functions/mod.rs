@@ -1,6 +1,7 @@
 //! The host functions: one row each, and what they do.
 
 mod buffers;
+mod callouts;
 mod contexts;
 mod dispatch;
 mod log;

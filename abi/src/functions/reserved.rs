@@ -24,7 +24,6 @@ macro_rules! unavailable {
 
 unavailable! {
     call_foreign_function [0 2] [4: 4 5: 4] => NotFound;
-    http_call [0 2 4 6] [9: 4] => InternalFailure;
     grpc_call [0 2 4 6 8] [11: 4] => InternalFailure;
     grpc_stream [0 2 4 6] [8: 4] => InternalFailure;
     grpc_send [1] [] => NotFound;

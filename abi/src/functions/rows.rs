@@ -4,7 +4,7 @@ use chassis_engine_api::{HostModule, Registrar, Sig, Ty};
 
 use super::dispatch::{Function, In, Namespace, Reply};
 use super::wasi_rows::{self, WASI};
-use super::{buffers, contexts, log, maps, properties, reserved, streams};
+use super::{buffers, callouts, contexts, log, maps, properties, reserved, streams};
 use crate::call::{Call, Fault};
 use crate::state::VmState;
 use crate::status::Status::{BadArgument, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented};
@@ -117,7 +117,7 @@ host_functions! {
     GetConfiguration "proxy_get_configuration" (Out("data"), Out("size")) -> Status;
         Context, V010, Callbacks, [Ok], "Gives the configuration that the callback is about." => buffers::get_configuration;
     GetStatus "proxy_get_status" (Out("code"), Out("data"), Out("size")) -> Status;
-        Context, ALL, Callbacks, [Ok], "Tells why the last callout failed." => log::get_status;
+        Context, ALL, Callbacks, [Ok], "Tells why the last callout failed." => callouts::get_status;
     SetEffectiveContext "proxy_set_effective_context" (Int("context")) -> Status;
         Context, ALL, Callbacks, [Ok, BadArgument], "Lets the calls that follow be about another context of the plugin." => contexts::set_effective_context;
     Done "proxy_done" () -> Status;
@@ -171,7 +171,7 @@ host_functions! {
         Stream, ALL, Callbacks, [Ok, BadArgument, InternalFailure], "Answers the client instead of the upstream." => streams::send_local_response;
 
     HttpCall "proxy_http_call" (Bytes("upstream"), Pairs("headers"), Bytes("body"), Pairs("trailers"), Int("timeout"), Out("call_id")) -> Status;
-        HttpCall, ALL, Callbacks, [InternalFailure], "Starts an HTTP callout." => reserved::http_call;
+        HttpCall, ALL, Callbacks, [Ok, BadArgument, InternalFailure], "Starts an HTTP callout." => callouts::http_call;
     GrpcCall "proxy_grpc_call" (Bytes("upstream"), Bytes("service"), Bytes("method"), Pairs("metadata"), Bytes("message"), Int("timeout"), Out("call_id")) -> Status;
         Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC call." => reserved::grpc_call;
     GrpcStream "proxy_grpc_stream" (Bytes("upstream"), Bytes("service"), Bytes("method"), Pairs("metadata"), Out("call_id")) -> Status;

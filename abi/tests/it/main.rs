@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bodies;
+mod callouts;
 mod contexts;
 mod entry;
 mod enums;

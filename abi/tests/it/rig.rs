@@ -346,8 +346,9 @@ impl Rig {
     /// Everything that a refused call must leave as it was.
     pub(crate) fn snapshot(&mut self) -> String {
         let board = self.board.as_ref().unwrap();
-        let contexts = &self.instance.state().contexts;
-        let mut text = format!("{:?} {:?} {contexts:?}", board.exchanges, board.effects);
+        let state = self.instance.state();
+        let (contexts, callouts) = (&state.contexts, state.callouts.ids());
+        let mut text = format!("{:?} {:?} {contexts:?} {callouts:?}", board.exchanges, board.effects);
         write!(text, " {}", self.shared.logs.lock().unwrap().len()).unwrap();
         text
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use chassis_abi::{Answer, Callback, Context, HostCall, Observer, Property, Status, TABLE};
 use chassis_engine_api::Stop;
 
+use crate::callouts;
 use crate::rig::{DATA, Rig, V010, Wasm, module};
 
 type Reached = Arc<Mutex<BTreeSet<(&'static str, &'static str)>>>;
@@ -83,6 +84,8 @@ fn with_mistakes(wasm: &mut Wasm<'_>) {
         assert_eq!(wasm.edit(name, 0, b"x-b", b"2"), Status::Ok as u32);
     }
     assert!(wasm.header(0, "x-a").is_ok());
+    assert_eq!(callouts::http_call(wasm, "side", callouts::GET, b"", 100), Status::Ok as u32);
+    assert_eq!(callouts::http_call(wasm, "side", callouts::GET, &[0; 100], 100), Status::InternalFailure as u32);
     let [pairs, len] = wasm.put(DATA, b"\0");
     assert_eq!(wasm.env("proxy_set_header_map_pairs", &[1, pairs, len]).unwrap(), Status::Ok as u32);
     assert_eq!(wasm.property("known"), Ok(b"yes".to_vec()));
@@ -97,6 +100,7 @@ fn every_listed_status_is_reached_and_no_other() {
         ("broken".into(), Property::Unserializable),
     ];
     rig.exchange().body_limit = 1 << 15;
+    callouts::allow(&mut rig, 120);
     rig.request(with_mistakes);
     let mut rig = watched(&reached);
     let root = rig.root;
