@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod callouts;
 mod chain;
 mod flow;
 mod log;
@@ -18,6 +19,7 @@ mod source;
 mod vm;
 mod worker;
 
+pub use callouts::{CalloutFailure, CalloutKey, CalloutWork, HttpAnswer};
 pub use log::{LogLine, LogSink, Reason, escape};
 pub use plugin::{FailPolicy, Plugin, PluginError, PluginLimits, PluginSpec, Problem};
 pub use preparer::Preparer;

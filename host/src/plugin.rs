@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis_abi::{AbiVersion, CALLBACKS, Callback, EXPORTS, Identity, MARKERS, ProxyWasm, VmState};
+use chassis_abi::{AbiVersion, CALLBACKS, Callback, CalloutRules, EXPORTS, Identity, MARKERS, ProxyWasm, VmState};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{
     AnyEngine, AnyLinked, Budget, CheckedModule, FrontLimits, Limits, LinkPlan, LoadError, ModuleInfo,
@@ -42,12 +42,17 @@ pub struct PluginLimits {
     pub pause: Duration,
     /// Bytes of body that one stream may hold back in one direction.
     pub buffered_body: usize,
+    /// Whom it may call, and how much of it at once.
+    pub callouts: CalloutRules,
+    /// How long a callout may take for which the plugin gives no timeout.
+    pub callout_timeout: Duration,
     /// What its module may contain.
     pub front: FrontLimits,
 }
 
 impl Default for PluginLimits {
-    /// 50 ms a callback, 500 ms to start, 64 MiB of memory, 10,000 table elements, 60 s of pause, 16 MiB of body.
+    /// 50 ms a callback, 500 ms to start, 64 MiB of memory, 10,000 table elements, 60 s of pause, 16 MiB of body;
+    /// no callouts, of which each would have 60 s.
     fn default() -> Self {
         let limits = Limits::default();
         PluginLimits {
@@ -57,6 +62,8 @@ impl Default for PluginLimits {
             table_elements: limits.table_elements,
             pause: Duration::from_secs(60),
             buffered_body: 16 << 20,
+            callouts: CalloutRules::default(),
+            callout_timeout: Duration::from_secs(60),
             front: FrontLimits::default(),
         }
     }

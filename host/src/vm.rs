@@ -55,6 +55,7 @@ fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>
     let vm_configuration = size_of(&identity.vm_configuration);
     let mut instance = begin(plugin.linked(), identity, board, &limits.instance(), budget)
         .map_err(|stop| StartError::Stopped { callback: "the start section", stop })?;
+    instance.state().callouts.rules = limits.callouts.clone();
     let mut call = |instance: &mut Box<dyn Instance<VmState>>, callback, context, args: &[u32]| {
         enter(&mut **instance, board, callback, context, args, &budget).map_err(StartError::from)
     };

@@ -64,6 +64,7 @@ impl Worker {
             Effect::TickPeriod { context, milliseconds } => {
                 self.set_timer(plugin, context, Duration::from_millis(u64::from(milliseconds)));
             }
+            Effect::HttpCall { id, call } => self.start_http_call(plugin, id, call),
             _ => {}
         }
     }

@@ -71,7 +71,9 @@ impl Worker {
         crash.report(&*self.sink);
         let mut lost: Vec<_> = dead.instance.state().contexts.streams().collect();
         lost.sort_unstable_by_key(|(context, ..)| *context);
+        let callouts = dead.instance.state().callouts.ids();
         drop(dead);
+        self.end_callouts(plugin, self.vm_number(plugin), &callouts);
         self.end_timers(|timer| timer.plugin == plugin);
         for (_, key, lane) in lost {
             if let Some(lane) = self.exchange(key).and_then(|exchange| exchange.lanes.get_mut(lane)) {

@@ -31,6 +31,7 @@ use self::prepared::{Slot, VmSlot};
 use self::reuse::Spares;
 use self::stream::Stream;
 use self::timers::Timer;
+use crate::callouts::CalloutQueue;
 use crate::flow::Flow;
 use crate::log::LogSink;
 use crate::plugin::Plugin;
@@ -63,6 +64,7 @@ pub struct Worker {
     slots: Vec<Slot>,
     dirty: VecDeque<(Key, Direction)>,
     timers: Vec<Timer>,
+    pub(crate) callouts: CalloutQueue,
     /// Whether timers were taken out of `timers`, so that others are at another place there.
     timers_moved: bool,
     /// How many times timers were run.
@@ -99,6 +101,7 @@ impl Worker {
             slots: Vec::new(),
             dirty: VecDeque::new(),
             timers: Vec::new(),
+            callouts: CalloutQueue::default(),
             timers_moved: false,
             round: 0,
             spares: Spares::default(),
@@ -141,8 +144,8 @@ impl Worker {
         }
     }
 
-    /// Wakes this when a VM was prepared or when work was left for the next turn;
-    /// [`receive_prepared`](Worker::receive_prepared) is due then.
+    /// Wakes this when a VM was prepared, when work was left for the next turn, or when there is something to be done for
+    /// callouts; [`receive_prepared`](Worker::receive_prepared) and [`take_callout`](Worker::take_callout) are due then.
     pub fn set_waker(&mut self, waker: Option<Waker>) {
         self.waker = waker;
     }
@@ -201,6 +204,23 @@ impl Worker {
         match &mut self.slots.get_mut(plugin)?.vm {
             VmSlot::Ready(vm) => Some(vm),
             VmSlot::Preparing | VmSlot::Failed(..) => None,
+        }
+    }
+
+    /// A plugin's VM, if it is still this one of its VMs.
+    pub(crate) fn vm_of(&mut self, plugin: PluginId, number: u64) -> Option<&mut Vm> {
+        if self.vm_number(plugin) == number { self.vm(plugin) } else { None }
+    }
+
+    /// Which of a plugin's VMs the last one is that was installed.
+    pub(crate) fn vm_number(&self, plugin: PluginId) -> u64 {
+        self.slots.get(plugin).map_or(0, |slot| slot.installed)
+    }
+
+    /// Tells the embedder that there is something to be done.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
         }
     }
 

@@ -20,6 +20,8 @@ pub(super) struct Slot {
     pub(super) budget: Budget,
     pub(super) vm: VmSlot,
     pub(super) spare: Option<Vm>,
+    /// How many VMs it has had.
+    pub(super) installed: u64,
     /// How many VMs the preparer was asked for and has not delivered.
     ordered: usize,
 }
@@ -50,7 +52,7 @@ pub(crate) enum Availability {
 impl Slot {
     pub(super) fn new(plugin: Arc<Plugin>, configurations: Arc<[Bytes]>) -> Self {
         let budget = plugin.spec().limits.budget();
-        Slot { plugin, configurations, budget, vm: VmSlot::Preparing, spare: None, ordered: 0 }
+        Slot { plugin, configurations, budget, vm: VmSlot::Preparing, spare: None, installed: 0, ordered: 0 }
     }
 }
 
@@ -115,7 +117,9 @@ impl Worker {
     /// Makes a started VM the plugin's own.
     pub(super) fn install(&mut self, plugin: PluginId, mut vm: Vm) {
         let effects = std::mem::take(&mut vm.effects);
-        self.slots[plugin].vm = VmSlot::Ready(vm);
+        let slot = &mut self.slots[plugin];
+        slot.vm = VmSlot::Ready(vm);
+        slot.installed += 1;
         for effect in effects {
             self.apply(plugin, effect);
         }

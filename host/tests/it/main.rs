@@ -23,6 +23,7 @@ mod guest;
 mod rig;
 
 mod answers;
+mod callouts;
 mod chain;
 mod crash;
 mod lifecycle;
@@ -39,6 +40,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         answers::trials(),
+        callouts::trials(),
         chain::trials(),
         crash::trials(),
         lifecycle::trials(),
