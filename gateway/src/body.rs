@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
@@ -27,6 +28,36 @@ pub(crate) enum RequestBody {
     Client(Incoming, Rc<Sending>),
     /// The client's, through a chain.
     Through(RequestThrough),
+    /// A callout's.
+    Whole(WholeBody),
+}
+
+/// A body that is here.
+#[derive(Debug)]
+pub(crate) struct WholeBody {
+    data: Bytes,
+    trailers: Option<HeaderMap>,
+    sending: Rc<Sending>,
+}
+
+impl WholeBody {
+    /// A body with these trailers, if there are any.
+    pub(crate) fn new(data: Bytes, trailers: HeaderMap, sending: Rc<Sending>) -> Self {
+        WholeBody { data, trailers: Some(trailers).filter(|trailers| !trailers.is_empty()), sending }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.data.is_empty() && self.trailers.is_none()
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let frame = match std::mem::take(&mut self.data) {
+            data if data.is_empty() => self.trailers.take().map(Frame::trailers),
+            data => Some(Frame::data(data)),
+        };
+        self.sending.now(if self.is_at_end() { Waits::Response } else { Waits::Send });
+        frame
+    }
 }
 
 /// How far a request has got on its way to an upstream; shared by its body and by who waits for the response.
@@ -119,6 +150,7 @@ impl Body for RequestBody {
                 Poll::Ready(frame)
             }
             RequestBody::Through(body) => Pin::new(body).poll_frame(cx),
+            RequestBody::Whole(body) => Poll::Ready(body.next().map(Ok)),
         }
     }
 
@@ -127,6 +159,7 @@ impl Body for RequestBody {
             RequestBody::Empty => true,
             RequestBody::Client(body, _) => body.is_end_stream(),
             RequestBody::Through(body) => body.is_end_stream(),
+            RequestBody::Whole(body) => body.is_at_end(),
         }
     }
 
@@ -135,6 +168,8 @@ impl Body for RequestBody {
             RequestBody::Empty => SizeHint::with_exact(0),
             RequestBody::Client(body, _) => body.size_hint(),
             RequestBody::Through(body) => body.size_hint(),
+            RequestBody::Whole(body) if body.trailers.is_some() => SizeHint::default(),
+            RequestBody::Whole(body) => SizeHint::with_exact(body.data.len() as u64),
         }
     }
 }

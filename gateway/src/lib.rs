@@ -7,6 +7,7 @@
 
 mod answer;
 mod body;
+mod callouts;
 mod chain;
 pub mod config;
 pub mod head;

@@ -12,6 +12,7 @@ use chassis_engine_api::compile::CompilePolicy;
 use chassis_host::{Link, LogSink, Plugin, PluginError, PluginLimits, PluginSpec, Preparer, StartError, Worker};
 use thiserror::Error;
 
+use crate::callouts::Callouts;
 use crate::chain::{Chain, Guests};
 use crate::config::{self, Config, Place, PluginConfig, RouteConfig};
 
@@ -91,7 +92,7 @@ impl Plugins {
         let mut plugins = Vec::with_capacity(config.plugins.len());
         let mut failures = Vec::new();
         for plugin in &config.plugins {
-            match load(plugin, open, policy) {
+            match load(plugin, config, open, policy) {
                 Ok(loaded) => plugins.push(loaded),
                 Err(error) => {
                     failures.push(PluginFailure { plugin: plugin.name.clone(), place: plugin.place, error });
@@ -116,7 +117,7 @@ impl Plugins {
     }
 
     /// Starts, on this thread, a VM of every plugin that a route uses, with a plugin context for each use. Answers the
-    /// chain of each route. All streams together may hold `buffer_limit` bytes of body.
+    /// chain of each route. All streams together may hold `buffer_limit` bytes of body; `callouts` calls others for them.
     ///
     /// # Errors
     /// [`PluginsError`] with every plugin that does not start.
@@ -125,6 +126,7 @@ impl Plugins {
         routes: &[RouteConfig],
         preparer: Preparer,
         buffer_limit: usize,
+        callouts: Callouts,
     ) -> Result<(Rc<Guests>, Vec<Option<Chain>>), PluginsError> {
         let mut uses: Vec<Vec<&config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
         let mut chains: Vec<Vec<Link>> = Vec::with_capacity(routes.len());
@@ -140,7 +142,7 @@ impl Plugins {
         let mut ids = vec![None; self.plugins.len()];
         let mut worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
         worker.set_buffer_limit(buffer_limit);
-        let guests = Guests::new(worker, |worker| {
+        let guests = Guests::new(worker, callouts, |worker| {
             let mut failures = Vec::new();
             for (index, uses) in uses.iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
                 let configurations = uses.iter().map(|plugin_use| plugin_use.conf.clone()).collect();
@@ -184,12 +186,24 @@ impl PluginFailure {
     }
 }
 
-fn load(config: &PluginConfig, open: OpenEngine<'_>, policy: &CompilePolicy) -> Result<Arc<Plugin>, LoadFailure> {
+fn load(
+    config: &PluginConfig,
+    all: &Config,
+    open: OpenEngine<'_>,
+    policy: &CompilePolicy,
+) -> Result<Arc<Plugin>, LoadFailure> {
     let engine = open(config.engine.as_deref()).map_err(LoadFailure::Engine)?;
     let mut limits = PluginLimits::default();
     limits.memory_bytes = config.limits.memory.unwrap_or(limits.memory_bytes);
     limits.deadline = config.limits.deadline.unwrap_or(limits.deadline);
     limits.pause = config.limits.pause.unwrap_or(limits.pause);
+    limits.callout_timeout = config.limits.callout_timeout.unwrap_or(limits.callout_timeout);
+    let rules = &mut limits.callouts;
+    rules.per_vm = config.limits.callouts.unwrap_or(rules.per_vm);
+    rules.per_stream = config.limits.callouts_per_stream.unwrap_or(rules.per_stream);
+    rules.bytes = config.limits.callout_bytes.map_or(rules.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+    let named = all.upstreams.iter().map(|upstream| &upstream.id);
+    rules.upstreams = Arc::new(named.chain(&config.allowed_upstreams).cloned().collect());
     let spec = PluginSpec {
         identity: Identity {
             name: config.name.clone(),

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
 
+use crate::callouts::Callouts;
 use crate::head::{Client, Gate};
 use crate::listen::BACKLOG;
 use crate::proxy::{Proxy, Snapshot};
@@ -64,7 +65,8 @@ pub(crate) fn run(
     let (guests, chains) = match (&settings.plugins, preparer) {
         (Some(plugins), Some(preparer)) => {
             let buffer_limit = usize::try_from(settings.config.limits.buffered_body).unwrap_or(usize::MAX);
-            let (guests, chains) = plugins.start(routes, preparer, buffer_limit)?;
+            let callouts = Callouts::new(&settings.config, &pool, buffer_limit);
+            let (guests, chains) = plugins.start(routes, preparer, buffer_limit, callouts)?;
             (Some(guests), chains)
         }
         _ => (None, routes.iter().map(|_| None).collect()),

@@ -11,12 +11,15 @@ use std::time::Instant;
 use chassis_host::{StreamKey, Worker};
 use tokio::sync::Notify;
 
+use crate::callouts::Callouts;
+
 /// The VMs of one worker.
 pub(crate) struct Guests {
     worker: RefCell<Worker>,
     bell: Arc<Bell>,
     /// Streams that have ended. A future that is dropped may not enter a guest, so it leaves the stream here.
     ended: RefCell<VecDeque<StreamKey>>,
+    callouts: Callouts,
     /// When the task will look at the timers.
     armed: Cell<Option<Instant>>,
 }
@@ -35,12 +38,22 @@ impl Wake for Bell {
 }
 
 impl Guests {
-    /// Guests whose plugins `add` adds.
-    pub(crate) fn new<E>(mut worker: Worker, add: impl FnOnce(&mut Worker) -> Result<(), E>) -> Result<Rc<Self>, E> {
+    /// Guests whose plugins `add` adds, and that call others by `callouts`.
+    pub(crate) fn new<E>(
+        mut worker: Worker,
+        callouts: Callouts,
+        add: impl FnOnce(&mut Worker) -> Result<(), E>,
+    ) -> Result<Rc<Self>, E> {
         let bell = Arc::new(Bell::default());
         worker.set_waker(Some(Waker::from(Arc::clone(&bell))));
         add(&mut worker)?;
-        Ok(Rc::new(Guests { worker: RefCell::new(worker), bell, ended: RefCell::default(), armed: Cell::new(None) }))
+        Ok(Rc::new(Guests {
+            worker: RefCell::new(worker),
+            bell,
+            ended: RefCell::default(),
+            callouts,
+            armed: Cell::new(None),
+        }))
     }
 
     /// Gives the worker to `work`, which may not call this again.
@@ -69,7 +82,7 @@ impl Guests {
         false
     }
 
-    /// Closes streams that have ended, runs timers, and takes over VMs that were prepared.
+    /// Closes streams that have ended, runs timers, takes over VMs that were prepared, and begins callouts.
     pub(crate) async fn keep(self: Rc<Self>) {
         loop {
             let all_closed = self.close_ended(CLOSED_PER_TURN);
@@ -83,6 +96,7 @@ impl Guests {
                 (worker.next_timer(), worker.has_work())
             };
             self.armed.set(next);
+            self.begin_callouts();
             if has_work {
                 // What was left for the next turn; I/O comes first.
                 tokio::task::yield_now().await;
@@ -99,6 +113,21 @@ impl Guests {
                 }
             }
         }
+    }
+}
+
+impl Guests {
+    fn begin_callouts(self: &Rc<Self>) {
+        loop {
+            let work = self.worker.borrow_mut().take_callout();
+            let Some(work) = work else { return };
+            self.callouts.begin(self, work);
+        }
+    }
+
+    /// What carries callouts out.
+    pub(crate) fn callouts(&self) -> &Callouts {
+        &self.callouts
     }
 }
 

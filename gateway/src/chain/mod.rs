@@ -5,7 +5,7 @@
 //! chain what comes and takes what has passed; none waits inside a plugin.
 
 mod body;
-mod convert;
+pub(crate) mod convert;
 mod guests;
 mod stream;
 

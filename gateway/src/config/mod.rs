@@ -39,6 +39,8 @@ pub struct Config {
     pub limits: WorkerLimits,
     /// The plugins, names unique, in the order of the file.
     pub plugins: Vec<PluginConfig>,
+    /// Upstreams that plugins may call by their ids, which are unique, in the order of the file.
+    pub upstreams: Vec<NamedUpstream>,
     /// The routes, ids unique, in the order of the file.
     pub routes: Vec<RouteConfig>,
 }
@@ -96,6 +98,8 @@ pub struct PluginConfig {
     pub limits: PluginLimits,
     /// What a request gets when the plugin fails.
     pub fail_policy: FailPolicy,
+    /// What it may call beside the upstreams that have an id: `host:port`.
+    pub allowed_upstreams: Vec<String>,
     /// Where the plugin is in the file, for errors that show up later.
     pub place: Place,
 }
@@ -110,6 +114,14 @@ pub struct PluginLimits {
     pub deadline: Option<Duration>,
     /// The longest that a request may be paused: 1 ms to 1 h.
     pub pause: Option<Duration>,
+    /// Callouts under way at once: 0 to 1,000,000.
+    pub callouts: Option<usize>,
+    /// Callouts under way that one stream has started: 0 to 1,000,000.
+    pub callouts_per_stream: Option<usize>,
+    /// Bytes that callouts under way send together: 1 KiB to 4 GiB.
+    pub callout_bytes: Option<u64>,
+    /// How long a callout may take for which the plugin gives no timeout: 1 ms to 1 h.
+    pub callout_timeout: Option<Duration>,
 }
 
 /// What a request gets when a plugin fails on it.
@@ -171,7 +183,17 @@ pub enum HostPattern {
     Suffix(String),
 }
 
-/// The upstream of a route.
+/// An upstream with an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NamedUpstream {
+    /// Its id; not empty.
+    pub id: String,
+    /// Where its requests go.
+    pub upstream: UpstreamConfig,
+}
+
+/// The upstream of a route, or one with an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UpstreamConfig {

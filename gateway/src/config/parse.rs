@@ -14,14 +14,17 @@ use super::near::nearest;
 use super::values::{Scalar, bytes, duration};
 use super::yaml::{At, place, shown};
 use super::{
-    Config, EscapedSlashes, FailPolicy, PathRules, PluginConfig, PluginLimits, PluginUse, RouteConfig, UpstreamConfig,
-    WorkerLimits,
+    Config, EscapedSlashes, FailPolicy, NamedUpstream, PathRules, PluginConfig, PluginLimits, PluginUse, RouteConfig,
+    UpstreamConfig, WorkerLimits,
 };
 use super::{HostPattern, NodeAddress, NodeConfig, Timeouts, UriPattern, raw};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+
+/// How many callouts may be allowed at once.
+const MOST_CALLOUTS: usize = 1_000_000;
 
 /// After how many problems it is not looked any more for what was meant.
 const SUGGESTIONS: usize = 100;
@@ -33,10 +36,11 @@ pub(super) fn config(raw: raw::File, directory: &Path) -> Result<Config, Vec<Pro
     let paths = paths(&raw.paths.unwrap_or_default());
     let limits = parser.worker_limits(&raw.limits.unwrap_or_default());
     let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
+    let upstreams = parser.upstreams(raw.upstreams.unwrap_or_default());
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, workers, paths, limits, plugins, routes });
+        return Ok(Config { listen, workers, paths, limits, plugins, upstreams, routes });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)
@@ -127,6 +131,7 @@ impl Parser<'_> {
                 fail_policy: match raw.fail_policy {
                     raw::FailPolicy::Closed => FailPolicy::Closed,
                 },
+                allowed_upstreams: self.allowed(&raw.allowed_upstreams, &key),
                 place: plugin_place,
             });
         }
@@ -145,7 +150,61 @@ impl Parser<'_> {
             memory,
             deadline: self.duration(&raw.deadline, None, MILLISECOND..=MINUTE, &format!("{key}.limits.deadline")),
             pause: self.duration(&raw.pause, None, MILLISECOND..=HOUR, &format!("{key}.limits.pause")),
+            callouts: self.count(&raw.callouts, &format!("{key}.limits.callouts")),
+            callouts_per_stream: self.count(&raw.callouts_per_stream, &format!("{key}.limits.callouts_per_stream")),
+            callout_bytes: raw.callout_bytes.as_ref().and_then(|raw| {
+                let value = bytes(&raw.value).and_then(|bytes| {
+                    let allowed = (1 << 10)..=(4 << 30);
+                    allowed.contains(&bytes).then_some(bytes).ok_or_else(|| "must be from 1KiB to 4GiB".to_owned())
+                });
+                self.check(place(raw), &format!("{key}.limits.callout_bytes"), value)
+            }),
+            callout_timeout: self.duration(
+                &raw.callout_timeout,
+                None,
+                MILLISECOND..=HOUR,
+                &format!("{key}.limits.callout_timeout"),
+            ),
         }
+    }
+
+    fn count(&mut self, raw: &Option<At<Scalar>>, key: &str) -> Option<usize> {
+        let raw = raw.as_ref()?;
+        let count = raw.value.text().parse().ok().filter(|count| *count <= MOST_CALLOUTS);
+        self.check(place(raw), key, count.ok_or_else(|| format!("must be a number from 0 to {MOST_CALLOUTS}")))
+    }
+
+    /// The addresses that a plugin may call.
+    fn allowed(&mut self, raw: &[At<String>], key: &str) -> Vec<String> {
+        let mut allowed = Vec::with_capacity(raw.len());
+        for (index, entry) in raw.iter().enumerate() {
+            let address = node_address(&entry.value).and_then(|address| match address {
+                NodeAddress::Tcp(address) => Ok(address),
+                NodeAddress::Echo => Err("must be host:port".to_owned()),
+            });
+            allowed.extend(self.check(place(entry), &format!("{key}.allowed_upstreams[{index}]"), address));
+        }
+        allowed
+    }
+
+    fn upstreams(&mut self, raw: Vec<At<raw::NamedUpstream>>) -> Vec<NamedUpstream> {
+        let mut ids = HashSet::new();
+        let mut upstreams = Vec::with_capacity(raw.len());
+        for (index, upstream) in raw.into_iter().enumerate() {
+            let key = format!("upstreams[{index}]");
+            let raw::NamedUpstream { id: raw_id, kind, nodes, timeout } = upstream.value;
+            let id = raw_id.value.text().to_owned();
+            if id.is_empty() {
+                self.problem(place(&raw_id), &format!("{key}.id"), "is empty");
+            }
+            if !ids.insert(id.clone()) {
+                let cause = format!("there is another upstream with id `{}`", shown(&id));
+                self.problem(place(&raw_id), &format!("{key}.id"), cause);
+            }
+            let upstream = self.upstream(&raw::Upstream { kind, nodes, timeout }, &key);
+            upstreams.push(NamedUpstream { id, upstream });
+        }
+        upstreams
     }
 
     fn duration(
@@ -191,7 +250,7 @@ impl Parser<'_> {
                 hosts: self.hosts(&raw, &key),
                 priority: raw.priority,
                 plugins: self.chain(&raw, &names, plugins, &key),
-                upstream: self.upstream(&raw.upstream, &format!("{key}.upstream")),
+                upstream: self.upstream(&raw.upstream.value, &format!("{key}.upstream")),
             });
         }
         routes
@@ -257,11 +316,11 @@ impl Parser<'_> {
         chain
     }
 
-    fn upstream(&mut self, raw: &At<raw::Upstream>, key: &str) -> UpstreamConfig {
-        match raw.value.kind {
+    fn upstream(&mut self, raw: &raw::Upstream, key: &str) -> UpstreamConfig {
+        match raw.kind {
             raw::Balancing::Roundrobin => {}
         }
-        let nodes = &raw.value.nodes;
+        let nodes = &raw.nodes;
         if nodes.value.0.is_empty() {
             self.problem(
                 place(nodes),
@@ -286,7 +345,7 @@ impl Parser<'_> {
                 parsed.push(NodeConfig { address, weight });
             }
         }
-        UpstreamConfig { nodes: parsed, timeout: self.timeout(&raw.value.timeout, key) }
+        UpstreamConfig { nodes: parsed, timeout: self.timeout(&raw.timeout, key) }
     }
 
     fn timeout(&mut self, raw: &Option<raw::Timeout>, key: &str) -> Timeouts {

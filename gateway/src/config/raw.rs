@@ -13,6 +13,7 @@ pub(super) struct File {
     pub(super) paths: Option<Paths>,
     pub(super) limits: Option<WorkerLimits>,
     pub(super) wasm: Option<Wasm>,
+    pub(super) upstreams: Option<Vec<At<NamedUpstream>>>,
     pub(super) routes: Option<Vec<At<Route>>>,
 }
 
@@ -58,6 +59,8 @@ pub(super) struct Plugin {
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) fail_policy: FailPolicy,
+    #[serde(default)]
+    pub(super) allowed_upstreams: Vec<At<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -66,6 +69,10 @@ pub(super) struct Limits {
     pub(super) memory: Option<At<Scalar>>,
     pub(super) deadline: Option<At<Scalar>>,
     pub(super) pause: Option<At<Scalar>>,
+    pub(super) callouts: Option<At<Scalar>>,
+    pub(super) callouts_per_stream: Option<At<Scalar>>,
+    pub(super) callout_bytes: Option<At<Scalar>>,
+    pub(super) callout_timeout: Option<At<Scalar>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -100,6 +107,16 @@ pub(super) struct PluginUse {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Upstream {
+    #[serde(default, rename = "type")]
+    pub(super) kind: Balancing,
+    pub(super) nodes: At<Pairs<At<Scalar>>>,
+    pub(super) timeout: Option<Timeout>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedUpstream {
+    pub(super) id: At<Scalar>,
     #[serde(default, rename = "type")]
     pub(super) kind: Balancing,
     pub(super) nodes: At<Pairs<At<Scalar>>>,

@@ -20,6 +20,7 @@ macro_rules! cases {
 
 mod answers;
 mod bodies;
+mod callouts;
 mod client;
 mod failures;
 mod faults;
@@ -54,6 +55,7 @@ fn main() {
     let trials = [
         answers::trials(),
         bodies::trials(),
+        callouts::trials(),
         failures::trials(),
         faults::trials(),
         heads::trials(),
@@ -139,6 +141,12 @@ fn place(text: &str, what: &str) -> String {
     let line = text[..at].matches('\n').count() + 1;
     let column = at - text[..at].rfind('\n').map_or(0, |end| end + 1) + 1;
     format!("test.yaml:{line}:{column}: ")
+}
+
+/// A configuration with an upstream `side`.
+fn config_with_side(plugins: &str, routes: &str, side: SocketAddr) -> String {
+    let side = format!("{{ id: side, nodes: {{ \"{side}\": 1 }} }}");
+    format!("{}upstreams: [{side}]\n", config(plugins, routes))
 }
 
 /// Loads the plugins of a configuration; each that names no engine gets this one.

@@ -31,6 +31,8 @@ pub enum CalloutWork {
         key: CalloutKey,
         /// The request.
         call: Box<HttpCall>,
+        /// How many bytes of body the response may have.
+        limit: usize,
     },
     /// Nobody waits for this one any more.
     Cancel {
@@ -145,8 +147,9 @@ impl Worker {
     pub(crate) fn start_http_call(&mut self, plugin: PluginId, id: CalloutId, mut call: Box<HttpCall>) {
         let Some(limits) = self.plugin(plugin).map(|plugin| &plugin.spec().limits) else { return };
         call.timeout = call.timeout.or(Some(limits.callout_timeout));
+        let limit = limits.buffered_body;
         let key = CalloutKey { plugin, vm: self.vm_number(plugin), id };
-        self.leave(CalloutWork::Http { key, call });
+        self.leave(CalloutWork::Http { key, call, limit });
     }
 
     fn leave(&mut self, work: CalloutWork) {

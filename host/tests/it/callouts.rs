@@ -81,8 +81,8 @@ fn judging(engine: &'static str) -> (Rig, PluginId) {
 fn taken(rig: &mut Rig) -> Vec<CalloutKey> {
     let work = std::iter::from_fn(|| rig.worker.take_callout());
     work.map(|work| match work {
-        CalloutWork::Http { key, call } => {
-            assert_eq!((call.upstream.as_str(), call.headers.len()), ("side", 3));
+        CalloutWork::Http { key, call, limit } => {
+            assert_eq!((call.upstream.as_str(), call.headers.len(), limit), ("side", 3, 100));
             assert_eq!(call.timeout, Some(Duration::from_secs(60)));
             key
         }

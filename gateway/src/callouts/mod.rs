@@ -1,0 +1,125 @@
+//! Callouts of plugins, made with the connections of the worker's own pool.
+//!
+//! A plugin names an upstream that has an id, or an address that its configuration allows; whether it may was decided
+//! when it asked. Framing, hop-by-hop fields and the connection are the gateway's.
+
+mod http;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use chassis_host::{CalloutFailure, CalloutKey, CalloutWork};
+use tokio::task::{AbortHandle, spawn_local};
+
+use crate::chain::Guests;
+use crate::config::{Config, NodeAddress, NodeConfig, Timeouts, UpstreamConfig};
+use crate::upstream::{Pool, Upstream};
+
+/// What a worker's callouts are made with, and those that are under way.
+#[derive(Debug)]
+pub(crate) struct Callouts {
+    /// By the names that plugins use.
+    upstreams: HashMap<String, Rc<Upstream>>,
+    running: RefCell<HashMap<CalloutKey, AbortHandle>>,
+    room: Rc<Room>,
+}
+
+impl Callouts {
+    /// Callouts to what a configuration names and allows. All answers that are being read may have `limit` bytes together.
+    pub(crate) fn new(config: &Config, pool: &Pool, limit: usize) -> Self {
+        let mut upstreams = HashMap::new();
+        for address in config.plugins.iter().flat_map(|plugin| &plugin.allowed_upstreams) {
+            let node = NodeConfig { address: NodeAddress::Tcp(address.clone()), weight: 1 };
+            let single = UpstreamConfig { nodes: vec![node], timeout: Timeouts::default() };
+            upstreams.insert(address.clone(), Rc::new(Upstream::new(&single, pool)));
+        }
+        for named in &config.upstreams {
+            upstreams.insert(named.id.clone(), Rc::new(Upstream::new(&named.upstream, pool)));
+        }
+        let room = Rc::new(Room { used: Cell::new(0), limit });
+        Callouts { upstreams, running: RefCell::default(), room }
+    }
+
+    /// Does what the worker wants to be done; what comes of it is told to `guests`, later.
+    pub(crate) fn begin(&self, guests: &Rc<Guests>, work: CalloutWork) {
+        match work {
+            CalloutWork::Http { key, call, limit } => {
+                let upstream = self.upstreams.get(&call.upstream).cloned();
+                let share = Share { room: Rc::clone(&self.room), bytes: 0, limit };
+                let guests = Rc::clone(guests);
+                let task = spawn_local(async move {
+                    let name = call.upstream.clone();
+                    let outcome = match upstream {
+                        Some(upstream) => http::answer(&upstream, *call, share).await,
+                        None => Err(CalloutFailure::Connect),
+                    };
+                    if let Err(failure) = &outcome {
+                        tracing::info!(upstream = name, "a callout failed: {failure}");
+                    }
+                    guests.callouts().running.borrow_mut().remove(&key);
+                    guests.with(|worker| worker.http_call_answered(key, outcome));
+                });
+                self.running.borrow_mut().insert(key, task.abort_handle());
+            }
+            CalloutWork::Cancel { key } => {
+                if let Some(task) = self.running.borrow_mut().remove(&key) {
+                    task.abort();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// How many bytes of answers may be held that are being read.
+#[derive(Debug)]
+struct Room {
+    used: Cell<usize>,
+    limit: usize,
+}
+
+/// What one answer has of it.
+#[derive(Debug)]
+struct Share {
+    room: Rc<Room>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl Share {
+    /// Takes so many bytes more; `false` if there is no room for them.
+    fn take(&mut self, bytes: usize) -> bool {
+        let used = self.room.used.get().saturating_add(bytes);
+        if self.bytes + bytes > self.limit || used > self.room.limit {
+            return false;
+        }
+        self.room.used.set(used);
+        self.bytes += bytes;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.room.used.set(self.room.used.get() - self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_limited_each_and_together_and_given_back() {
+        let room = Rc::new(Room { used: Cell::new(0), limit: 10 });
+        let share = || Share { room: Rc::clone(&room), bytes: 0, limit: 6 };
+        let (mut a, mut b) = (share(), share());
+        assert!(a.take(4) && !a.take(3) && a.take(2));
+        assert!(!b.take(5) && b.take(4));
+        drop(a);
+        assert!(b.take(2) && !b.take(1));
+        drop(b);
+        assert_eq!(room.used.get(), 0);
+    }
+}
