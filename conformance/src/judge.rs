@@ -77,6 +77,7 @@ fn seen(what: What, trip: &Trip, view: &View) -> Vec<String> {
         What::Callbacks => trace::callbacks(rest),
         What::Calls => trace::calls(rest),
         What::Logs => without_blanks_at_ends(trace::logs(&trip.entries)),
+        What::Callouts => without_blanks_at_ends(trip.callouts.clone()),
         What::Counts => counts(&trip.entries, &view.lines),
         What::Upstream => arrived(request),
         What::UpstreamMethod => pseudo(request, b":method"),

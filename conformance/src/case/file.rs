@@ -52,6 +52,10 @@ pub struct CaseFile {
     /// What the upstream answers.
     #[serde(default)]
     pub upstream: Response,
+    /// What other servers answer to callouts, by the names that the guest calls them by: to the first call, to the second
+    /// one, and so on; the last answer serves for all that follow. Others cannot be called.
+    #[serde(default)]
+    pub callouts: BTreeMap<String, Vec<CalloutAnswer>>,
     /// What must be seen.
     pub expect: Expect,
     /// Further requests in the same VM, and what must be seen of each.
@@ -141,6 +145,12 @@ pub struct Limits {
     pub table_elements: Option<u32>,
     /// Body that may be held back in one direction; 16 MiB unless given.
     pub buffered_body: Option<Size>,
+    /// Callouts under way at once; 1,024 unless given.
+    pub callouts: Option<usize>,
+    /// Callouts under way that one stream has started; 32 unless given.
+    pub callouts_per_stream: Option<usize>,
+    /// Bytes that callouts under way send together; 64 MiB unless given.
+    pub callout_bytes: Option<Size>,
 }
 
 /// A request. `:authority` is `localhost` and `:scheme` is `http`.
@@ -201,6 +211,30 @@ impl Default for Response {
     }
 }
 
+/// What comes of a callout.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalloutAnswer {
+    /// 200 unless given.
+    pub status: u16,
+    /// Its fields, in order.
+    pub headers: Fields,
+    /// Its body.
+    pub body: Option<Content>,
+    /// Its trailers.
+    pub trailers: Option<Fields>,
+    /// There is no response, for this reason.
+    pub fails: Option<Failure>,
+    /// How long it takes, in the guest's time; longer than the call's timeout is a timeout. No time unless given.
+    pub after: Option<Time>,
+}
+
+impl Default for CalloutAnswer {
+    fn default() -> Self {
+        CalloutAnswer { status: 200, headers: Fields::default(), body: None, trailers: None, fails: None, after: None }
+    }
+}
+
 /// A further request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -241,6 +275,10 @@ pub struct Expect {
     /// The request that reached the upstream in whole, or `none`.
     #[schemars(with = "Option<Reached<RequestSeen>>")]
     pub upstream: Option<At<Reached<RequestSeen>>>,
+    /// What reached other servers, in order, a line for each call: `http_call("upstream", [headers], "body", [trailers],
+    /// milliseconds)`; `cancel` for each one that was given up.
+    #[schemars(with = "Option<Text>")]
+    pub callouts: Option<At<Text>>,
     /// What the client got, or `none`.
     #[schemars(with = "Option<Reached<ResponseSeen>>")]
     pub client: Option<At<Reached<ResponseSeen>>>,
@@ -354,6 +392,19 @@ named! {
 }
 
 named! {
+    /// Why there is no answer to a callout.
+    Failure {
+        /// There is no connection.
+        #[default]
+        Connect "connect",
+        /// The connection broke off.
+        Reset "reset",
+        /// It took too long.
+        Timeout "timeout",
+    }
+}
+
+named! {
     /// A log level.
     Level {
         /// Finest detail.
@@ -381,6 +432,16 @@ impl From<drive::Outcome> for Outcome {
             drive::Outcome::LoadError => Outcome::LoadError,
             drive::Outcome::Paused => Outcome::Paused,
             drive::Outcome::Reset => Outcome::Reset,
+        }
+    }
+}
+
+impl From<Failure> for chassis_host::CalloutFailure {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Connect => Self::Connect,
+            Failure::Reset => Self::Reset,
+            Failure::Timeout => Self::Timeout,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Cases: what a file says, read and judged, ready to be run.
 
+mod callouts;
 mod file;
 mod guest;
 mod script;
@@ -17,6 +18,7 @@ use chassis_abi::{HeaderList, Identity};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 
+use callouts::Others;
 pub use file::{CaseFile, Need};
 pub(crate) use guest::Module;
 pub(crate) use views::{NONE, SOMETHING, View, What, text_lines};
@@ -42,7 +44,7 @@ pub struct Case {
     /// Whether it is part of this library, and so is its guest.
     embedded: bool,
     pub(crate) asks: Vec<Ask>,
-    pub(crate) upstream: Scripted,
+    pub(crate) upstream: Others,
     /// What must be seen, of each request.
     pub(crate) views: Vec<Vec<View>>,
     spec: PluginSpec,
@@ -88,7 +90,7 @@ impl Case {
             level: file.log_level.into(),
             settings: Settings { ticks: file.ticks, pause_limit: spec.limits.pause },
         };
-        let upstream = Scripted(response(&file.upstream)?);
+        let upstream = Others::new(Scripted(response(&file.upstream)?), &file.callouts)?;
         let (area, name) = (area.to_owned(), name.to_owned());
         let (about, needs) = (file.about, file.needs);
         Ok(Case { area, name, about, needs, module, embedded: false, asks, upstream, views, spec, plan })
@@ -154,6 +156,7 @@ fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
         .chain(file.properties.values())
         .chain(requests.filter_map(|request| request.body.as_ref()))
         .chain(&file.upstream.body)
+        .chain(file.callouts.values().flatten().filter_map(|answer| answer.body.as_ref()))
         .chain(seen)
 }
 
@@ -183,6 +186,7 @@ fn spec(file: &CaseFile, shown: String) -> PluginSpec {
             table_elements: limits.table_elements.unwrap_or(defaults.table_elements),
             buffered_body: usize::try_from(bytes(limits.buffered_body, defaults.buffered_body as u64))
                 .unwrap_or(usize::MAX),
+            callouts: callouts::rules(file),
             ..defaults
         },
         fail_policy: FailPolicy::Closed,

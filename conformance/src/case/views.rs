@@ -29,6 +29,7 @@ pub(crate) enum What {
     Calls,
     Logs,
     Counts,
+    Callouts,
     /// Whether anything arrived at all.
     Upstream,
     UpstreamMethod,
@@ -48,7 +49,10 @@ pub(crate) enum What {
 impl What {
     /// Whether each line of it is one of the case's.
     pub(crate) fn is_block(self) -> bool {
-        matches!(self, What::Start | What::Trace | What::Callbacks | What::Calls | What::Logs | What::Counts)
+        matches!(
+            self,
+            What::Start | What::Trace | What::Callbacks | What::Calls | What::Logs | What::Counts | What::Callouts
+        )
     }
 
     /// The key below `expect`.
@@ -64,6 +68,7 @@ impl What {
             What::Calls => "calls",
             What::Logs => "logs",
             What::Counts => "counts",
+            What::Callouts => "callouts",
             What::Upstream => "upstream",
             What::UpstreamMethod => "upstream.method",
             What::UpstreamPath => "upstream.path",
@@ -123,6 +128,7 @@ fn views(expect: &Expect) -> Result<Vec<View>, Mistake> {
         (What::Callbacks, &expect.callbacks),
         (What::Calls, &expect.calls),
         (What::Logs, &expect.logs),
+        (What::Callouts, &expect.callouts),
     ];
     for (what, block) in blocks {
         block.iter().for_each(|block| add(what, line(block), lines(&block.value)));

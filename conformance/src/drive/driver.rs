@@ -5,12 +5,13 @@
 //! time is put forward.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chassis_abi::{Callback, Direction, HeaderList};
-use chassis_host::{Link, Plugin, PluginId, Preparer, StartError, StreamKey, Worker};
+use chassis_abi::{Callback, Direction, HeaderList, HttpCall};
+use chassis_host::{CalloutFailure, HttpAnswer, Link, Plugin, PluginId, Preparer, StartError, StreamKey, Worker};
 
+use super::callouts::Outside;
 use super::record::{Entry, Recorder, START_SECTION};
 use super::services::{Clock, RunServices, Silent};
 
@@ -29,6 +30,20 @@ pub struct Message {
 pub trait Upstream {
     /// Answers a request, or fails as a gateway would see it.
     fn answer(&mut self, request: &Message) -> Result<Message, UpstreamFailure>;
+
+    /// What comes of a plugin's HTTP callout: nobody answers, unless there is something that does.
+    fn http_call(&mut self, _call: &HttpCall) -> Scheduled {
+        Scheduled { after: Duration::ZERO, outcome: Err(CalloutFailure::Connect) }
+    }
+}
+
+/// What comes of a callout, and when; one that comes after the call's timeout is a timeout then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// How long it takes, in the guest's time.
+    pub after: Duration,
+    /// What it is.
+    pub outcome: Result<HttpAnswer, CalloutFailure>,
 }
 
 /// An upstream that did not answer.
@@ -128,6 +143,8 @@ pub struct Trip {
     pub response: Option<Message>,
     /// What the guest did, from its start on for the first request.
     pub entries: Vec<Entry>,
+    /// What the plugin had the host do for callouts, a line each.
+    pub callouts: Vec<String>,
     /// How many entries came before the upstream was asked.
     pub before_upstream: usize,
     /// How many entries came before the client had its answer.
@@ -144,6 +161,7 @@ impl Trip {
             upstream_response: None,
             upstream_failure: None,
             response: None,
+            callouts: Vec::new(),
             before_upstream: entries.len(),
             before_answer: entries.len(),
             entries,
@@ -173,6 +191,7 @@ pub(super) struct Driver {
     recorder: Recorder,
     clock: Clock,
     settings: Settings,
+    callouts: Outside,
 }
 
 /// For how long starting another VM is waited for, beyond all deadlines.
@@ -195,7 +214,7 @@ impl Driver {
         worker.set_clock(Arc::new(move || timers.now()));
         worker.set_observer(Some(Box::new(recorder.clone())));
         let plugin = worker.add_plugin(plugin, vec![configuration])?;
-        Ok(Driver { worker, plugin, recorder, clock, settings })
+        Ok(Driver { worker, plugin, recorder, clock, settings, callouts: Outside::default() })
     }
 
     /// Drives one request to its end.
@@ -208,7 +227,7 @@ impl Driver {
         let mut stream =
             Stream { key, ticks: self.settings.ticks, sent: Taken::default(), got: Taken::default(), paused: false };
         self.feed(&mut stream, Direction::Request, request, ask.request_cut);
-        let passed = self.wait(&mut stream, Direction::Request);
+        let passed = self.wait(&mut stream, Direction::Request, upstream);
         let before_upstream = self.recorder.len();
         let (mut upstream_response, mut upstream_failure) = (None, None);
         if passed {
@@ -225,8 +244,8 @@ impl Driver {
                 }
             }
         }
-        self.wait(&mut stream, Direction::Response);
-        self.remaining_ticks(&mut stream);
+        self.wait(&mut stream, Direction::Response, upstream);
+        self.remaining(&mut stream, upstream);
         let before_answer = self.recorder.len();
         let progress = self.worker.progress(key).unwrap_or_default();
         let crash = self.worker.crash(key).map(|crash| Error {
@@ -253,6 +272,7 @@ impl Driver {
             upstream_response,
             upstream_failure,
             response: stream.got.headers.is_some().then(|| stream.got.message()),
+            callouts: self.callouts.take_lines(),
             before_upstream: before_upstream.min(entries.len()),
             before_answer: before_answer.min(entries.len()),
             entries,
@@ -292,7 +312,7 @@ impl Driver {
 
     /// Waits until a direction has passed the plugin. For the request the answer is whether it did: not if it was
     /// answered, reset or held back for too long.
-    fn wait(&mut self, stream: &mut Stream, direction: Direction) -> bool {
+    fn wait(&mut self, stream: &mut Stream, direction: Direction, upstream: &mut dyn Upstream) -> bool {
         let until = self.clock.now() + self.settings.pause_limit;
         loop {
             self.take(stream);
@@ -307,9 +327,13 @@ impl Driver {
                 self.worker.wait_prepared(PREPARED);
                 continue;
             }
+            if self.answer_callout(upstream, until) {
+                continue;
+            }
             let due = self.worker.next_timer().is_some_and(|due| due <= until);
             if !due || !self.tick(stream) {
                 stream.paused = true;
+                self.clock.advance(until.saturating_duration_since(self.clock.now()));
                 self.worker.answer(stream.key, 503, Bytes::from_static(b"Service Unavailable\n"));
                 self.take(stream);
                 return false;
@@ -330,10 +354,35 @@ impl Driver {
         true
     }
 
-    fn remaining_ticks(&mut self, stream: &mut Stream) {
+    /// Has the callouts answered that are still under way and do not take for ever, and lets the timer go off as often as
+    /// it is to.
+    fn remaining(&mut self, stream: &mut Stream, upstream: &mut dyn Upstream) {
+        let until = self.clock.now() + self.settings.pause_limit;
+        // What was held back for too long has ended, and so has the waiting.
+        for _ in 0..MOST_ANSWERS {
+            if stream.paused || !self.answer_callout(upstream, until) {
+                break;
+            }
+            self.take(stream);
+        }
         while stream.ticks.is_some() && self.tick(stream) {
             self.take(stream);
         }
+    }
+
+    /// Begins the callouts that the plugin has asked for, and has the next one answered that is due before the timer goes
+    /// off and not later than `until`. `false` if there is none.
+    fn answer_callout(&mut self, upstream: &mut dyn Upstream, until: Instant) -> bool {
+        while let Some(work) = self.worker.take_callout() {
+            self.callouts.begin(work, upstream, self.clock.now());
+        }
+        let until = self.worker.next_timer().map_or(until, |due| due.min(until));
+        let Some(due) = self.callouts.next().filter(|due| *due <= until) else { return false };
+        // Each answer takes some time, so that one that leads to another call does not do so for ever.
+        let ahead = due.saturating_duration_since(self.clock.now());
+        self.clock.advance(ahead.max(Duration::from_millis(1)));
+        self.callouts.answer(&mut self.worker);
+        true
     }
 
     /// Takes what has passed.
@@ -365,6 +414,9 @@ impl Driver {
         }
     }
 }
+
+/// How many callouts are answered that nobody waits for.
+const MOST_ANSWERS: usize = 1000;
 
 /// A stream under way.
 struct Stream {

@@ -71,7 +71,6 @@ fn is_offered(callback: Callback) -> bool {
             | Callback::UpstreamConnectionClose
             | Callback::RequestMetadata
             | Callback::ResponseMetadata
-            | Callback::HttpCallResponse
             | Callback::GrpcReceiveInitialMetadata
             | Callback::GrpcReceive
             | Callback::GrpcReceiveTrailingMetadata

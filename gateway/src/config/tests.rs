@@ -80,6 +80,23 @@ fn escaped_slashes_are_kept_if_the_file_says_so() {
     }
 }
 
+#[test]
+fn upstreams_that_plugins_may_call() {
+    let text = GOOD.replace("name: low, ", "name: low, allowed_upstreams: [\"Auth.example:8080\", \"[::1]:1\"], ")
+        + "upstreams:\n  - { id: side, nodes: { \"127.0.0.1:1\": 1 }, timeout: { read: 1 } }\n  - { id: 2, nodes: { b:2: 1 } }\n";
+    let limits = "callouts: 5, callouts_per_stream: 0, callout_bytes: 1MiB, callout_timeout: 2s";
+    let text = text.replace("pause: 5s", &format!("pause: 5s, {limits}"));
+    let config = Config::parse(&text, Path::new("")).unwrap();
+    let ids: Vec<_> = config.upstreams.iter().map(|upstream| upstream.id.as_str()).collect();
+    assert_eq!(ids, ["side", "2"]);
+    assert_eq!(config.upstreams[0].upstream.timeout.read, Duration::from_secs(1));
+    assert_eq!(config.plugins[0].allowed_upstreams, ["auth.example:8080", "[::1]:1"]);
+    assert!(config.plugins[1].allowed_upstreams.is_empty());
+    let PluginLimits { callouts, callouts_per_stream, callout_bytes, callout_timeout, .. } = config.plugins[1].limits;
+    assert_eq!((callouts, callouts_per_stream, callout_bytes), (Some(5), Some(0), Some(1 << 20)));
+    assert_eq!(callout_timeout, Some(Duration::from_secs(2)));
+}
+
 /// The error for a file that differs from [`GOOD`] in one place.
 fn error(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
@@ -114,6 +131,22 @@ fn errors_name_place_key_and_cause() {
         ("low: { conf", "waf: { conf", "routes[0].plugins.waf: unknown plugin; wasm.plugins has none of that name"),
         ("name: low", "name: prime_auth", "wasm.plugins[1].name: there is another plugin named `prime_auth`"),
         ("name: low", "name: ''", "wasm.plugins[0].name: is empty"),
+        (
+            "name: low",
+            "name: low, allowed_upstreams: [\"http://a:1\"]",
+            "allowed_upstreams[0]: must be host:port, without",
+        ),
+        ("name: low", "name: low, allowed_upstreams: [a]", "wasm.plugins[0].allowed_upstreams[0]: has no port"),
+        ("name: low", "name: low, allowed_upstreams: [\"builtin:echo\"]", "allowed_upstreams[0]: must be host:port"),
+        ("workers: 2", "upstreams: [{ id: '', nodes: { a:1: 1 } }]", "upstreams[0].id: is empty"),
+        ("workers: 2", "upstreams: [{ id: a, nodes: {} }]", "upstreams[0].nodes: is empty"),
+        (
+            "workers: 2",
+            "upstreams: [{ id: a, nodes: { a:1: 1 } }, { id: a, nodes: { a:1: 1 } }]",
+            "upstreams[1].id: there is another upstream with id `a`",
+        ),
+        ("50ms", "50ms, callouts: -1", "limits.callouts: must be a number from 0 to 1000000"),
+        ("50ms", "50ms, callout_bytes: 5", "limits.callout_bytes: must be from 1KiB to 4GiB"),
         ("id: one", "id: 2", "c.yaml:27:5: routes[1].id: there is another route with id `2`"),
         (
             "127.0.0.1:9080",
