@@ -154,7 +154,7 @@ fn quotas_are_per_stream_and_per_vm() {
     let mut rig = allowed();
     allow(&mut rig, 100);
     // The headers count, too.
-    let sent = rig.request(|wasm| [100, 50, 10, 30, 1].map(|bytes| http_call(wasm, "side", &GET, &vec![1; bytes], 1)));
+    let sent = rig.request(|wasm| [100, 50, 10, 30, 1].map(|bytes| http_call(wasm, "side", GET, &vec![1; bytes], 1)));
     assert_eq!(sent, [FULL, OK, FULL, FULL, FULL]);
 }
 
