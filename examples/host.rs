@@ -1,7 +1,7 @@
 //! A host: one plugin, one request, on the engine that the command line names or on the default one.
 //!
 //! What a host brings is its own: where requests come from, where they go, and where plugins log to.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::sync::Arc;
 
@@ -16,7 +16,12 @@ impl LogSink for Stdout {
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
+    // An error is told in plain words, and ends it with code 1.
+    u8::from(host().inspect_err(|error| eprintln!("error: {error}")).is_err()).into()
+}
+
+fn host() -> Result<(), Box<dyn std::error::Error>> {
     // A plugin, compiled for an engine.
     let name = std::env::args().nth(1).or(chassis::default_engine().map(str::to_owned)).ok_or("there is no engine")?;
     let engine = chassis::open(&name, chassis::Profile::Deadline)?;
