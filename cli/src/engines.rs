@@ -1,16 +1,34 @@
 //! `chassis engines`: which engines there are and how well each meets what is promised.
 
 use chassis_engine_api::{Capabilities, Profile, Support};
-use chassis_engines::{ENGINES, default_engine, open};
+use chassis_engines::{ENGINES, compiled_in, default_engine, open};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde::Serialize;
 
+use crate::choice::NoEngine;
 use crate::exit::{Ended, Exit};
 use crate::style;
 
+const AFTER: &str = "\
+Examples:
+  chassis engines
+  chassis engines --json
+
+JSON:
+  --json prints { \"schema\": \"chassis/engines/v1\", \"engines\" }
+  engines[].available     whether it was compiled in and works; `reason` says why not
+  engines[].default       whether it runs when none is named
+  engines[].capabilities  how each guarantee is met: `exact`, `coarse` or `none`, with a reason
+
+Exit codes:
+  0  at least one engine was compiled in
+  2  the command line is wrong
+  5  no engine was compiled in";
+
 /// List the engines and what each can do.
 #[derive(clap::Args)]
+#[command(after_long_help = AFTER)]
 pub(crate) struct Args {
     /// Print JSON.
     #[arg(long)]
@@ -61,12 +79,14 @@ struct Met {
 
 pub(crate) fn execute(args: &Args) -> Ended {
     let report = Report { schema: "chassis/engines/v1", engines: ENGINES.iter().map(|entry| of(entry.name)).collect() };
+    let none = compiled_in().is_empty();
     if args.json {
         style::print_json(&report)?;
-    } else {
+    } else if !none {
         style::print(&table(&report))?;
     }
-    Ok(Exit::Success)
+    // There is nothing to list, which is said as by every other command.
+    if none { Err(NoEngine.into()) } else { Ok(Exit::Success) }
 }
 
 fn of(name: &'static str) -> EngineReport {
