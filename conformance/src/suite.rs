@@ -58,11 +58,12 @@ impl Suite {
     /// Why an engine does not run a case, if it does not.
     pub fn ignored(&self, case: &Case, capabilities: &Capabilities) -> Option<String> {
         if let Module::Plugin(plugin) = &case.module {
-            let file = plugin_file(&self.plugins, plugin);
-            if !file.exists() {
+            // One reason for all, so that they are told together.
+            if !plugin_file(&self.plugins, plugin).exists() {
                 return Some(format!(
-                    "there is no {} here: run this in the repository of Chassis, or give its plugins with --plugins",
-                    file.display()
+                    "the module of its plugin is not below {}: run this in the repository of Chassis, or give its \
+                     plugins with --plugins",
+                    self.plugins.display()
                 ));
             }
         }

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: runs every test that can run here and says what was run on which engine.
 
+mod ignored;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
@@ -168,11 +170,8 @@ impl Report {
         if !self.ignored.is_empty() {
             println!("\nignored:");
         }
-        for (reason, names) in &self.ignored {
-            println!("  {reason}: {} tests", names.len());
-            for name in names {
-                println!("    {name}");
-            }
+        for line in ignored::lines(&self.ignored) {
+            println!("{line}");
         }
         println!("\n{:<12} {:>7} {:>7} {:>8}  not run", "engine", "passed", "failed", "ignored");
         for engine in ENGINES {

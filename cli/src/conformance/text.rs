@@ -177,17 +177,10 @@ fn total(
     results: &[CaseResult],
     summary: &Summary,
 ) -> fmt::Result {
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-    for (engine, ran) in results.iter().flat_map(|result| &result.ran) {
-        match &ran.verdict {
-            Verdict::Ignored(reason) => *reasons.entry(format!("ignored on {engine}: {reason}")).or_default() += 1,
-            Verdict::Deviates(reason) => *reasons.entry(format!("known of {engine}: {reason}")).or_default() += 1,
-            Verdict::Passed | Verdict::Failed(_) => {}
-        }
-    }
     writeln!(out)?;
-    for (reason, count) in reasons {
-        writeln!(out, "{count} {reason}")?;
+    for (why, cases) in reasons(results) {
+        writeln!(out, "{} {why}", cases.len())?;
+        names(out, &cases)?;
     }
     let Summary { passed, deviating, failed, ignored, disagreements } = summary;
     let style = if failed + disagreements == 0 { GOOD } else { ERROR };
@@ -203,6 +196,49 @@ fn total(
         (_, 1) => writeln!(out, "; {ERROR}the engines disagree once{ERROR:#}"),
         (_, times) => writeln!(out, "; {ERROR}the engines disagree {times} times{ERROR:#}"),
     }
+}
+
+/// Why cases were ignored or deviate, and which; what is the same on several engines is told once.
+fn reasons(results: &[CaseResult]) -> Vec<(String, Vec<String>)> {
+    let mut engines: BTreeMap<(&str, &str, &str), Vec<String>> = BTreeMap::new();
+    for result in results {
+        for (engine, ran) in &result.ran {
+            let (what, reason) = match &ran.verdict {
+                Verdict::Ignored(reason) => ("ignored on", reason),
+                Verdict::Deviates(reason) => ("known of", reason),
+                Verdict::Passed | Verdict::Failed(_) => continue,
+            };
+            engines.entry((what, reason, engine)).or_default().push(result.case.path());
+        }
+    }
+    let mut merged: BTreeMap<(&str, &str, Vec<String>), Vec<&str>> = BTreeMap::new();
+    for ((what, reason, engine), cases) in engines {
+        merged.entry((what, reason, cases)).or_default().push(engine);
+    }
+    let told = merged.into_iter();
+    told.map(|((what, reason, cases), on)| (format!("{what} {}: {reason}", on.join(", ")), cases)).collect()
+}
+
+/// How many names are shown, and how wide their lines are.
+const MOST_NAMES: usize = 24;
+const LINE: usize = 100;
+
+/// Names with commas between them, in lines below what they belong to.
+fn names(out: &mut String, names: &[String]) -> fmt::Result {
+    let more = names.len().saturating_sub(MOST_NAMES);
+    let more = (more > 0).then(|| format!("and {more} more: --list names them all"));
+    let mut line = String::new();
+    let shown: Vec<&str> = names.iter().take(MOST_NAMES).map(String::as_str).chain(more.as_deref()).collect();
+    for (i, name) in shown.iter().enumerate() {
+        let comma = if i + 1 < shown.len() { "," } else { "" };
+        if !line.is_empty() && line.len() + 1 + name.len() + comma.len() > LINE - 2 {
+            writeln!(out, "  {FAINT}{line}{FAINT:#}")?;
+            line.clear();
+        }
+        let space = if line.is_empty() { "" } else { " " };
+        write!(line, "{space}{name}{comma}")?;
+    }
+    writeln!(out, "  {FAINT}{line}{FAINT:#}")
 }
 
 #[cfg(test)]
@@ -229,5 +265,35 @@ mod tests {
         let shown = anstream::adapter::strip_str(&out).to_string();
         assert!(shown.contains("area/case::wasmi a\\u{1b}[2Jb\\nc\n"), "{shown}");
         assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
+    }
+    #[test]
+    fn a_reason_is_told_once_for_all_engines_and_cases_that_have_it() {
+        let results: Vec<CaseResult> = (0..30)
+            .map(|number| {
+                let text = "about: x\nguest: { script: {} }\nexpect: {}\n";
+                let case = Arc::new(Case::parse("area", &format!("case-{number:02}"), text, &|_| None).unwrap());
+                let ran = |verdict| Ran { verdict, runs: Vec::new(), trips: Vec::new(), time: Duration::ZERO };
+                let ignored = |reason: &str| ran(Verdict::Ignored(reason.to_owned()));
+                let third = if number == 7 { ran(Verdict::Deviates("slow".to_owned())) } else { ran(Verdict::Passed) };
+                CaseResult {
+                    case,
+                    ran: vec![("wasmi", ignored("x")), ("wasmer", ignored("x")), ("wasmtime", third)],
+                    differs: Vec::new(),
+                }
+            })
+            .collect();
+        let reasons = reasons(&results);
+        let told: Vec<(&str, usize)> = reasons.iter().map(|(why, cases)| (why.as_str(), cases.len())).collect();
+        assert_eq!(told, [("ignored on wasmer, wasmi: x", 30), ("known of wasmtime: slow", 1)]);
+        let mut out = String::new();
+        names(&mut out, &reasons[0].1).unwrap();
+        let shown = anstream::adapter::strip_str(&out).to_string();
+        assert!(shown.starts_with("  area/case-00, area/case-01, "), "{shown}");
+        assert!(shown.ends_with(" area/case-23, and 6 more: --list names them all\n"), "{shown}");
+        assert!(shown.lines().all(|line| line.len() <= LINE), "{shown}");
+        assert_eq!(shown.lines().count(), 4, "{shown}");
+        let mut out = String::new();
+        names(&mut out, &reasons[1].1).unwrap();
+        assert_eq!(anstream::adapter::strip_str(&out).to_string(), "  area/case-07\n");
     }
 }

@@ -139,7 +139,7 @@ fn a_plugin_that_is_not_there_is_ignored_with_the_reason() {
     // Nothing was run, which is not what was asked for.
     assert_eq!(ended.code, 1, "{}", ended.stdout);
     assert!(ended.stderr.contains("nothing was run: all "), "{}", ended.stderr);
-    let reason = ": there is no no/such/rust/hello.wat here: run this in the repository of Chassis";
+    let reason = ": the module of its plugin is not below no/such: run this in the repository of Chassis";
     assert!(ended.stdout.contains(reason) && !ended.stdout.contains("the engines agree"), "{}", ended.stdout);
     assert!(ended.stdout.contains("0 passed, 0 failed"), "{}", ended.stdout);
 }
