@@ -49,7 +49,7 @@ impl Scale {
 pub(super) fn bars(out: &mut String, rows: &[&Row]) {
     let scale = Scale::of(rows);
     out.push_str("<div class=\"plot\">\n");
-    axis(out, &scale);
+    axis(out, &scale, &BESIDE_NAMES);
     for row in rows {
         push(out, format_args!("<h3>{} <small>{}</small></h3>\n", Escaped(&row.name), Escaped(&row.what)));
         for cell in &row.results {
@@ -97,7 +97,7 @@ fn bar(out: &mut String, scale: &Scale, cell: &Cell) {
 pub(super) fn dots(out: &mut String, rows: &[&Row]) {
     let scale = Scale::of(rows);
     out.push_str("<div class=\"plot dots\">\n");
-    axis(out, &scale);
+    axis(out, &scale, &BELOW_NAMES);
     for row in rows {
         push(
             out,
@@ -148,17 +148,85 @@ fn dot(out: &mut String, scale: &Scale, cell: &Cell) {
     );
 }
 
-/// The names of the grid's lines.
-fn axis(out: &mut String, scale: &Scale) {
+/// The classes of labels for which there is no room in a page of some width, as the style sheet has it.
+const LAYOUTS: [&str; 4] = ["not-wide", "not-medium", "not-small", "not-tiny"];
+
+/// How much of a scale a label takes in each of these widths, in percent: 50 pixels of the least that a drawing has there.
+type LabelWidths = [f64; LAYOUTS.len()];
+const BESIDE_NAMES: LabelWidths = [8.0, 15.0, 30.0, 42.0];
+const BELOW_NAMES: LabelWidths = [8.0, 15.0, 15.0, 18.0];
+
+/// The names of the grid's lines, as many as have room.
+fn axis(out: &mut String, scale: &Scale, widths: &LabelWidths) {
     out.push_str(
         "<div class=\"bar axis\"><span class=\"label\"></span><svg width=\"100%\" height=\"18\" aria-hidden=\"true\">",
     );
-    for tick in scale.ticks() {
-        let place = scale.place(tick);
-        let anchor = if place > 92.0 { "end" } else { "middle" };
-        push(out, format_args!("<text x=\"{place:.2}%\" y=\"13\" text-anchor=\"{anchor}\">{}</text>", tick_text(tick)));
+    let ticks = scale.ticks();
+    let places: Vec<f64> = ticks.iter().map(|tick| scale.place(*tick)).collect();
+    let shown = widths.map(|width| with_room(&places, width));
+    for (i, (tick, place)) in ticks.iter().zip(&places).enumerate() {
+        let hidden = LAYOUTS.iter().zip(&shown).filter(|(_, shown)| !shown[i]).map(|(class, _)| *class);
+        push(
+            out,
+            format_args!(
+                "<text class=\"{}\" x=\"{place:.2}%\" y=\"13\" text-anchor=\"{}\">{}</text>",
+                hidden.collect::<Vec<_>>().join(" "),
+                Anchor::at(*place).as_str(),
+                tick_text(*tick)
+            ),
+        );
     }
     out.push_str("</svg><span class=\"value\"></span></div>\n");
+}
+
+/// Which labels can be shown without one reaching into another, from the left.
+fn with_room(places: &[f64], width: f64) -> Vec<bool> {
+    let mut taken = f64::NEG_INFINITY;
+    let shown = places.iter().map(|place| {
+        let (begin, end) = Anchor::at(*place).span(*place, width);
+        let room = begin >= taken;
+        if room {
+            taken = end;
+        }
+        room
+    });
+    shown.collect()
+}
+
+/// Which part of a label stands at its place.
+#[derive(Clone, Copy)]
+enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+impl Anchor {
+    /// None reaches over an end of the scale.
+    fn at(place: f64) -> Self {
+        match place {
+            place if place > 92.0 => Anchor::End,
+            place if place < 6.0 => Anchor::Start,
+            _ => Anchor::Middle,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        }
+    }
+
+    fn span(self, place: f64, width: f64) -> (f64, f64) {
+        let begin = match self {
+            Anchor::Start => place,
+            Anchor::Middle => place - width / 2.0,
+            Anchor::End => place - width,
+        };
+        (begin, begin + width)
+    }
 }
 
 fn grid(out: &mut String, scale: &Scale, height: u32) {
@@ -212,6 +280,33 @@ mod tests {
         assert_eq!(scale.ticks(), [1.0, 10.0, 100.0, 1000.0, 10_000.0]);
         assert_eq!(Scale { low: 15.0, high: 130.0 }.ticks(), [20.0, 50.0, 100.0]);
         assert_eq!([1.0, 20.0, 1e3, 5e6].map(tick_text), ["1 ns", "20 ns", "1 µs", "5 ms"]);
+    }
+
+    #[test]
+    fn no_label_reaches_into_another() {
+        for width in BESIDE_NAMES.iter().chain(&BELOW_NAMES) {
+            for decades in 2..=10 {
+                let scale = Scale { low: 0.7, high: 10_f64.powi(decades) * 1.5 };
+                let places: Vec<f64> = scale.ticks().iter().map(|tick| scale.place(*tick)).collect();
+                let spans = places.iter().zip(with_room(&places, *width)).filter(|(_, shown)| *shown);
+                let spans: Vec<_> = spans.map(|(place, _)| Anchor::at(*place).span(*place, *width)).collect();
+                assert!(spans.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{decades} decades, {width}: {spans:?}");
+                // With fewer the scale is not told.
+                assert!(spans.len() >= 2, "{decades} decades, {width}: {spans:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn labels_are_hidden_by_the_width_of_the_page() {
+        let mut out = String::new();
+        axis(&mut out, &Scale { low: 1.0, high: 1e8 }, &BESIDE_NAMES);
+        let styles = include_str!("style.css");
+        for class in LAYOUTS {
+            assert!(styles.contains(&format!(".{class} {{ display: none; }}")), "{class}");
+        }
+        let shown = |class: &str| out.split("<text ").skip(1).filter(|text| !text.contains(class)).count();
+        assert_eq!(LAYOUTS.map(shown), [9, 5, 3, 2]);
     }
 
     #[test]
