@@ -21,6 +21,14 @@
 //!   it are left: an overflow while the lock is held would stop every thread that traps later.
 //! - **Traps**: Wasmer takes over SIGSEGV, SIGILL and SIGFPE, and hands on what is not a guest's.
 //!
+//! # Compilers
+//!
+//! [`WasmerEngine::with_compiler`] chooses one. [`Compiler::Cranelift`] is what the engine `wasmer` of the registry, of
+//! the facade and of the command line has. The single-pass compiler is for embedders who depend on this crate with its
+//! feature `singlepass` and hand the engine to the facade's `proxy_wasm`.
+//!
+//! # Memory
+//!
 //! Wasmer frees code with its engine only, so each module has an engine of its own. Linear memories reserve 8 GiB of
 //! address space each.
 

@@ -15,6 +15,8 @@ const WASMEDGE: &str = "wasmedge";
 pub(crate) const ONE_OR_NONE: [&[&str]; 5] = [&[], &["wasmtime"], &["wasmer"], &[WASMEDGE], &["wasmi"]];
 /// Those of them that are built soon.
 pub(crate) const SOON_BUILT: [&[&str]; 2] = [&[], &["wasmi"]];
+/// Features of backends that nothing passes on: they are for those who depend on the backend itself.
+const ONLY_OF_A_BACKEND: [&str; 1] = ["chassis-backend-wasmer/singlepass"];
 /// The library for embedders, which must build with any choice of engines.
 const FACADE: &str = "chassis";
 const REGISTRY: &str = "chassis-engines";
@@ -36,7 +38,11 @@ pub(crate) fn check(wasmedge: &Wasmedge, all_alone: bool) -> Result<()> {
     }
     alone(wasmedge, &["wasmi-portable-dispatch"])?;
     for engines in &can {
-        beside_backends(wasmedge, engines)?;
+        let features = [FACADE, REGISTRY, COMMAND_LINE].iter().flat_map(|package| of_package(package, engines));
+        beside_backends(wasmedge, &described(engines), &features.collect::<Vec<_>>())?;
+    }
+    for feature in ONLY_OF_A_BACKEND {
+        beside_backends(wasmedge, feature, &[feature.to_owned()])?;
     }
     for engines in cannot {
         println!("not checked, as libwasmedge is not here: {}", described(&engines));
@@ -50,17 +56,18 @@ fn alone(wasmedge: &Wasmedge, engines: &[&str]) -> Result<()> {
     wasmedge.cargo(&name, &["check", "--package", FACADE, "--no-default-features", "--features", &engines.join(",")])
 }
 
+fn of_package(package: &str, engines: &[&str]) -> Vec<String> {
+    engines.iter().map(|engine| format!("{package}/{engine}")).collect()
+}
+
 /// Checks all packages that have engines to choose from, with all backends built whatever is chosen.
-fn beside_backends(wasmedge: &Wasmedge, engines: &[&str]) -> Result<()> {
-    let packages = [FACADE, REGISTRY, COMMAND_LINE];
-    let features: Vec<String> =
-        packages.iter().flat_map(|package| engines.iter().map(move |engine| format!("{package}/{engine}"))).collect();
+fn beside_backends(wasmedge: &Wasmedge, chosen: &str, features: &[String]) -> Result<()> {
     let backends = ENGINES.iter().filter(|engine| wasmedge.is_there() || **engine != WASMEDGE);
     let mut arguments: Vec<String> =
         ["check", "--no-default-features", "--features", &features.join(",")].map(str::to_owned).to_vec();
-    arguments.extend(packages.map(|package| format!("--package={package}")));
+    arguments.extend([FACADE, REGISTRY, COMMAND_LINE].map(|package| format!("--package={package}")));
     arguments.extend(backends.map(|engine| format!("--package=chassis-backend-{engine}")));
-    wasmedge.cargo(&format!("all with {}", described(engines)), &arguments)
+    wasmedge.cargo(&format!("all with {chosen}"), &arguments)
 }
 
 /// Runs the tests of the command line in a build with each of `choices`.

@@ -88,8 +88,10 @@ fn a_deadline_holds_in_whatever_a_guest_does() {
             let before = Instant::now();
             let ended = instance.call(RUN, &mut [], ticks(20));
             assert!(matches!(ended, Err(Stop::Deadline)), "{body}: {ended:?}");
-            // A guest that does not get the CPU may take four times its deadline.
-            assert!(before.elapsed() < Duration::from_millis(400), "{body}: {:?}", before.elapsed());
+            // A guest that does not get the CPU may take four times what it may on a quiet machine; tests have five
+            // times as long as is promised.
+            let promised = Duration::from_millis(20) * engine.capabilities().deadline_scale * 4;
+            assert!(before.elapsed() < promised * 5, "{body}: {:?}", before.elapsed());
         }
     });
 }
