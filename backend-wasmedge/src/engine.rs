@@ -47,17 +47,15 @@ impl WasmedgeEngine {
     ///
     /// # Errors
     /// [`EngineError::Setup`] if the library that was found is of another version, or one whose calls cannot be
-    /// cancelled from outside, so that no deadline would hold.
+    /// cancelled from outside, so that no deadline would hold; or if it cannot be told now, as no thread can be started.
     pub fn new(profile: Profile) -> Result<Self, EngineError> {
-        static CHECKED: OnceLock<Result<(), String>> = OnceLock::new();
-        let checked = CHECKED.get_or_init(|| {
+        static CHECKED: OnceLock<()> = OnceLock::new();
+        if CHECKED.get().is_none() {
             LogManager::log_off();
-            check_library()
-        });
-        match checked {
-            Ok(()) => Ok(WasmedgeEngine { profile }),
-            Err(message) => Err(EngineError::Setup { engine: NAME, message: message.clone() }),
+            check_library().map_err(|message| EngineError::Setup { engine: NAME, message })?;
+            CHECKED.get_or_init(|| ());
         }
+        Ok(WasmedgeEngine { profile })
     }
 }
 

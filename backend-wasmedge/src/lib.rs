@@ -15,6 +15,9 @@
 //! - **Tables and depth**: WasmEdge has no limits for them; the module's own code is changed to keep them (`rewrite`).
 //!   The guest's stack lies on the heap and takes about 2 MiB at most.
 //!
+//! Making an instance starts a thread of WasmEdge's for a moment, without which calls could not be cancelled. Where the
+//! system starts none, the instance is refused.
+//!
 //! WasmEdge's own compiler is not offered. Code that it made sets handlers for SIGSEGV and others at each call and
 //! leaves the default ones behind, so that a trap in another engine would end the process; and endless recursion in it
 //! ends the process too, as it overruns the thread's stack, where no handler can run. Tests show both.

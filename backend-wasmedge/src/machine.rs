@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::time::Duration;
 
 use chassis_engine_api::{Limits, Sig};
 use wasmedge_sys::ffi;
@@ -149,18 +150,32 @@ pub(crate) fn probe() -> Result<bool, Code> {
 
 /// Has the executor run nothing on a thread of WasmEdge's, for the handle's sake: it cancels by the executor, not by the
 /// call, so it serves for all calls to come.
+///
+/// # Errors
+/// [`Code::NO_THREAD`] if the system starts no thread.
 fn cancel(
     executor: &Owned<ffi::WasmEdge_ExecutorContext>,
     nothing: &Owned<ffi::WasmEdge_FunctionInstanceContext>,
 ) -> Result<Owned<ffi::WasmEdge_Async>, Code> {
     // SAFETY: both objects live until the call has ended, for which this waits.
-    unsafe {
+    let begin = || unsafe {
         let call = ffi::WasmEdge_ExecutorAsyncInvoke(executor.as_ptr(), nothing.as_ptr(), null_mut(), 0);
-        let call = Owned::new(call)?;
-        Code::check(ffi::WasmEdge_AsyncGet(call.as_ptr(), null_mut(), 0))?;
-        Ok(call)
-    }
+        Owned::new(call).ok()
+    };
+    let later = || {
+        std::thread::sleep(PAUSE);
+        begin()
+    };
+    // The thread of an instance that was made just now may still be ending.
+    let call = begin().or_else(|| (0..TRIES).find_map(|_| later())).ok_or(Code::NO_THREAD)?;
+    // SAFETY: the call lives; it has no results.
+    Code::check(unsafe { ffi::WasmEdge_AsyncGet(call.as_ptr(), null_mut(), 0) })?;
+    Ok(call)
 }
+
+/// How often it is tried again where no thread can be started, and after which time each.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A module of host functions.
 fn host(imports: &[Import], data: *mut c_void) -> Result<Owned<ffi::WasmEdge_ModuleInstanceContext>, Code> {

@@ -22,6 +22,9 @@ impl Code {
     /// WasmEdge made no object, as it does without memory.
     pub(crate) const NO_OBJECT: Code = Code(ffi::WasmEdge_ErrCode_RuntimeError);
 
+    /// The system starts no thread, of which WasmEdge needs one to make an instance. It is no code of the library's.
+    pub(crate) const NO_THREAD: Code = Code(u32::MAX);
+
     /// The error in a result, if it is one.
     #[inline]
     pub(crate) fn check(result: ffi::WasmEdge_Result) -> Result<(), Code> {
@@ -76,6 +79,9 @@ impl Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Code::NO_THREAD {
+            return f.write_str("no thread can be started");
+        }
         // SAFETY: the text of a code is a constant of the library.
         let words = unsafe { CStr::from_ptr(ffi::WasmEdge_ResultGetMessage(ffi::WasmEdge_Result { Code: self.0 })) };
         write!(f, "{} ({:#x})", words.to_string_lossy(), self.0)

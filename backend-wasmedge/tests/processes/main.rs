@@ -1,18 +1,21 @@
-//! Endless recursion in both of WasmEdge's modes, each in a child process, which is this program again.
+//! What may end a process, each in a child process, which is this program again: endless recursion in both of WasmEdge's
+//! modes, and a system that starts no more threads.
 //!
-//! In the interpreter it is a trap, and takes little memory. Code that WasmEdge compiles dies of it, and takes the
+//! In the interpreter recursion is a trap, and takes little memory. Code that WasmEdge compiles dies of it, and takes the
 //! process's signal handlers away besides, which is why that mode is not offered. Should such a case fail, the library
 //! has got better, and the mode could be offered.
 #![cfg(target_os = "linux")]
 // Both the C interface and the system's signals are used as they are.
 #![allow(unsafe_code, clippy::unwrap_used)]
 
+mod threads;
+
 use std::ffi::CString;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Output};
 use std::ptr::null_mut;
 
-use chassis_backend_wasmedge::WasmedgeEngine;
+use chassis_backend_wasmedge::{WasmedgeEngine, WasmedgeLinked};
 use chassis_engine_api::{
     Budget, CheckedModule, Engine, Export, ExportSpec, FrontLimits, HostModule, Instance, Limits, LinkPlan, Profile,
     Registrar, Sig, Stop, Support, TrapKind, Ty,
@@ -35,6 +38,8 @@ fn main() {
         Ok("return") => return return_at_once(),
         Ok("signals") => return signals(),
         Ok("interpret") => return interpret(),
+        Ok("no-thread") => return threads::none_can_be_started(),
+        Ok("one-thread") => return threads::one_can_be_started(),
         _ => {}
     }
     let trials = vec![
@@ -43,19 +48,33 @@ fn main() {
         Trial::test("compiled/signal_handlers_of_others_are_lost", || loses_handlers().map_err(Into::into)),
         Trial::test("interpreted/endless_recursion_traps_in_little_memory", || traps().map_err(Into::into)),
         Trial::test("compiled/it_is_refused_with_the_reason", || refused().map_err(Into::into)),
+        Trial::test("threads/without_one_the_instance_is_refused", || succeeds("no-thread").map_err(Into::into)),
+        one_thread(),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
 
+fn one_thread() -> Trial {
+    let trial = Trial::test("threads/one_is_enough", || succeeds("one-thread").map_err(Into::into));
+    if threads::can_be_alone() {
+        return trial;
+    }
+    trial.with_kind("only root can count threads by a user of its own").with_ignored_flag(true)
+}
+
 /// The control: the child's ways are right.
 fn returns() -> Result<(), String> {
-    let status = child("return");
-    if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) }
+    succeeds("return")
 }
 
 fn traps() -> Result<(), String> {
-    let status = child("interpret");
-    if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) }
+    succeeds("interpret")
+}
+
+fn succeeds(task: &str) -> Result<(), String> {
+    let output = run(task);
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("it ended with {}: {said}", output.status)) }
 }
 
 fn ends_the_process() -> Result<(), String> {
@@ -82,8 +101,12 @@ fn refused() -> Result<(), String> {
 }
 
 fn child(task: &str) -> ExitStatus {
+    run(task).status
+}
+
+fn run(task: &str) -> Output {
     let program = std::env::current_exe().unwrap();
-    Command::new(program).env(TASK, task).output().unwrap().status
+    Command::new(program).env(TASK, task).output().unwrap()
 }
 
 /// Exit code of a child whose signal handler was gone.
@@ -92,17 +115,24 @@ const LOST: i32 = 3;
 /// The guest's stack is bounded to about 2 MiB; the allocator may take some times that while it grows.
 const LITTLE: u64 = 24 << 10;
 
-fn interpret() {
-    struct NoFunctions;
-    impl HostModule<()> for NoFunctions {
-        fn register<R: Registrar<()>>(_registrar: &mut R) {}
-    }
-    static EXPORTS: &[ExportSpec] = &[ExportSpec { name: "run", sig: Sig::new(&[Ty::I32], None) }];
+struct NoFunctions;
 
+impl HostModule<()> for NoFunctions {
+    fn register<R: Registrar<()>>(_registrar: &mut R) {}
+}
+
+/// An engine, and the module that recurses.
+fn linked() -> (WasmedgeEngine, WasmedgeLinked<()>) {
+    static EXPORTS: &[ExportSpec] = &[ExportSpec { name: "run", sig: Sig::new(&[Ty::I32], None) }];
     let module = CheckedModule::new(wat::parse_str(RECURSES).unwrap(), &FrontLimits::default()).unwrap();
     let engine = WasmedgeEngine::new(Profile::Deadline).unwrap();
     let plan = LinkPlan::new::<(), NoFunctions>(module.info(), EXPORTS).unwrap();
     let linked = engine.link::<(), NoFunctions>(&engine.compile(&module).unwrap(), plan).unwrap();
+    (engine, linked)
+}
+
+fn interpret() {
+    let (engine, linked) = linked();
     let mut instance = engine.instantiate(&linked, (), &Limits::default(), Budget::UNLIMITED).unwrap();
     let before = peak_kilobytes();
     let ended = instance.call(Export(0), &mut [1], Budget::UNLIMITED);
