@@ -12,7 +12,9 @@
 //!   One bulk instruction is not divided: filling a whole memory of 64 MiB takes some 10 ms.
 //! - **Fuel**: the same counter, with a count for each straight piece of code, in
 //!   [`Profile::Fuel`](chassis_engine_api::Profile::Fuel) only. A budget of N units is enough exactly if the call needs
-//!   no more than N.
+//!   no more than N. A bulk instruction is paid by its size before it looks at its bounds: one that would trap ends
+//!   with [`Stop::Fuel`](chassis_engine_api::Stop::Fuel) where the budget does not pay for that size, on an engine that
+//!   counts it as one instruction with the trap.
 //! - **Start sections** run as a call after everything else is in place, so that they have a budget like any call.
 //! - **Memory and tables**: tunables per instance lower what the module declares as maximum.
 //! - **Depth**: guests run on stacks of their own, of 512 KiB, which Wasmer keeps for later calls; host functions run on

@@ -33,6 +33,9 @@ pub(crate) fn charges(body: &FunctionBody<'_>, rule: Rule) -> Result<Vec<Charge>
 
 /// For operators whose work depends on the number on top of the stack: one unit is two to the power of this many of
 /// what they work on.
+///
+/// It is taken before the operator looks at its bounds, as there is no place between that and its work. So a size that
+/// no memory has is paid as well, before the trap.
 pub(crate) fn bulk(operator: &Operator<'_>) -> Option<u32> {
     match operator {
         Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => Some(6),

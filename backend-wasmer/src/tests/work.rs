@@ -46,6 +46,21 @@ fn fuel_is_what_the_operators_cost_on_the_way_that_was_taken() {
 }
 
 #[test]
+fn a_bulk_operator_is_paid_before_it_traps() {
+    each(Profile::Fuel, |engine| {
+        for (body, units) in [
+            // Three for the operands, 50 for the operator, one for each 64 of 4 GiB.
+            ("(memory.fill (i32.const 0) (i32.const 1) (i32.const -1))", 53 + (u64::from(u32::MAX) >> 6)),
+            ("(table.fill (i32.const 0) (ref.null func) (i32.const 10))", 63),
+        ] {
+            let wat = format!(r#"(module (memory 1) (table 9 funcref) (func (export "run") {body}))"#);
+            assert!(matches!(with_fuel(&mut start(engine, &wat), units - 1), Err(Stop::Fuel)), "{body}");
+            assert!(matches!(with_fuel(&mut start(engine, &wat), units), Err(Stop::Trap(_))), "{body}");
+        }
+    });
+}
+
+#[test]
 fn a_guest_whose_names_are_those_of_the_additions_is_counted_all_the_same() {
     let wat = r#"(module (global $own (export "chassis:counter") (mut i64) (i64.const 1000000000))
         (table (export "chassis:refill") 1 funcref) (func $f (export "chassis:start") unreachable)
