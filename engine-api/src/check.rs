@@ -16,8 +16,8 @@ pub struct FrontLimits {
     pub body_bytes: u64,
     /// Locals of one function, parameters included.
     pub locals: u64,
-    /// Locals times branches of one function, blocks and operators over ranges counted as branches: compilers keep each
-    /// live local over each branch.
+    /// Locals times branches of one function. Blocks, calls through tables and operators over ranges count as branches:
+    /// compilers keep each live local over each of them.
     pub locals_times_branches: u64,
     /// Parameters of one function type.
     pub params: u64,

@@ -232,8 +232,9 @@ fn declared_locals(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
     Ok(locals)
 }
 
-/// Where a compiler's code branches. A block is a place to branch to; and operators over ranges of memories and tables
-/// are branches where an engine charges for what they do before they do it.
+/// Where a compiler's code branches. A block is a place to branch to; operators over ranges of memories and tables are
+/// branches where an engine charges for what they do before they do it; and what takes a function out of a table
+/// branches where an engine fills tables only when their elements are first used.
 fn branches(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
     let mut branches = 0_u64;
     for operator in body.get_operators_reader()? {
@@ -243,6 +244,7 @@ fn branches(body: &FunctionBody<'_>) -> Result<u64, BinaryReaderError> {
             | Operator::Loop { .. }
             | Operator::Br { .. }
             | Operator::BrIf { .. }
+            | Operator::CallIndirect { .. }
             | Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. }
@@ -318,9 +320,10 @@ mod tests {
             "(block (local.set 1 (local.get 2)))",
             "(memory.fill (local.get 1) (local.get 2) (local.get 3))",
             "(table.set (local.get 1) (ref.null func))",
+            "(call_indirect (type $t) (local.get 1))",
         ] {
             let branches = branch.repeat(5_000);
-            let wat = format!("(module (memory 1) (table 1 funcref) (func {locals} {branches}))");
+            let wat = format!("(module (type $t (func)) (memory 1) (table 1 funcref) (func {locals} {branches}))");
             let error = CheckedModule::new(wat::parse_str(wat).unwrap(), &FrontLimits::default()).unwrap_err();
             assert!(matches!(error, ModuleError::Limit { found: 25_000_000, .. }), "{branch}: {error}");
             assert!(error.to_string().starts_with("locals times branches of function 0"), "{error}");
