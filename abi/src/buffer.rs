@@ -48,9 +48,11 @@ impl Buffer {
         other.join_crumbs();
     }
 
-    /// Removes everything.
+    /// Removes everything. Room for a few pieces stays, so that one that is used again need not ask for it.
     pub fn clear(&mut self) {
-        *self = Buffer::default();
+        self.chunks.clear();
+        self.chunks.shrink_to(CRUMBS);
+        self.len = 0;
     }
 
     /// Where `size` bytes from `start` are, cut to what there is (ABI 0.2.1, `proxy_get_buffer_bytes`).
@@ -196,6 +198,24 @@ mod tests {
         }
         assert!(many.chunks.len() <= CRUMBS);
         assert_eq!(many.len(), 10 * CRUMBS);
+    }
+
+    #[test]
+    fn one_that_is_used_again_keeps_no_more_than_a_little_room() {
+        let mut buffer = Buffer::default();
+        for _ in 0..2 {
+            (0..10_000).for_each(|_| buffer.push(Bytes::from_static(&[0; PIECE])));
+            assert_eq!(buffer.chunks.len(), 10_000);
+            // Taking them one by one leaves no piece and all of the room.
+            while buffer.pop().is_some() {}
+            assert!(buffer.chunks.capacity() >= 10_000);
+            buffer.clear();
+            assert!(buffer.chunks.capacity() <= 2 * CRUMBS, "{}", buffer.chunks.capacity());
+            assert!(buffer.is_empty() && buffer.pop().is_none());
+        }
+        buffer.push(Bytes::from_static(b"x"));
+        buffer.clear();
+        assert!(buffer.chunks.capacity() > 0 && buffer.is_empty());
     }
 
     #[test]

@@ -69,13 +69,11 @@ impl Flow {
         Flow { stages: vec![Stage::default(); stages], ..Flow::default() }
     }
 
-    /// Forgets everything; the room for stages stays.
+    /// Forgets everything; the room for stages stays, and a little for pieces of the body.
     pub(crate) fn clear(&mut self) {
         let Flow { headers_come, headers_end, stages, released, out, ended, trailers, cut } = self;
         stages.clear();
-        if !out.is_empty() {
-            out.clear();
-        }
+        out.clear();
         for flag in [headers_come, headers_end, released, ended, trailers, cut] {
             *flag = false;
         }
