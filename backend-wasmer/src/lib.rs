@@ -18,9 +18,10 @@
 //! - **Start sections** run as a call after everything else is in place, so that they have a budget like any call.
 //! - **Memory and tables**: tunables per instance lower what the module declares as maximum.
 //! - **Depth**: guests run on stacks of their own, of 512 KiB, which Wasmer keeps for later calls; host functions run on
-//!   the thread's. Calls may be nested in host functions 16 deep. Before bulk operators, which Wasmer runs on the
-//!   guest's stack and where it takes a lock of the whole process to trap, the guest's code sees to it that 24 KiB of
-//!   it are left: an overflow while the lock is held would stop every thread that traps later.
+//!   the thread's. Calls may be nested in host functions 16 deep. To trap in `unreachable`, in a bulk operator or in
+//!   `table.get` and `table.set`, Wasmer takes a lock of the whole process on the guest's stack. Before each of them the
+//!   guest's code sees to it that 24 KiB of the stack are left: an overflow while the lock is held would stop every
+//!   thread that traps later. So a guest that reaches `unreachable` with less than that ends by a stack overflow.
 //! - **Traps**: Wasmer takes over SIGSEGV, SIGILL and SIGFPE, and hands on what is not a guest's.
 //!
 //! # Compilers

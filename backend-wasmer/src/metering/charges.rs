@@ -31,12 +31,36 @@ pub(crate) fn charges(body: &FunctionBody<'_>, rule: Rule) -> Result<Vec<Charge>
     Ok(counting.charges)
 }
 
+/// What comes right before an operator that Wasmer runs as a function of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Care {
+    /// The operator's number within its function.
+    pub(crate) before: u32,
+    /// Units to be taken by the number on top of the stack, as [`bulk`] says.
+    pub(crate) bulk: Option<u32>,
+    /// Whether the stack must have room.
+    pub(crate) room: bool,
+}
+
+/// The operators of a function that need care, in their order.
+pub(crate) fn cares(body: &FunctionBody<'_>) -> Result<Vec<Care>, BinaryReaderError> {
+    let mut cares = Vec::new();
+    for (before, operator) in (0..).zip(body.get_operators_reader()?) {
+        let operator = operator?;
+        let care = Care { before, bulk: bulk(&operator), room: needs_room(&operator) };
+        if care.bulk.is_some() || care.room {
+            cares.push(care);
+        }
+    }
+    Ok(cares)
+}
+
 /// For operators whose work depends on the number on top of the stack: one unit is two to the power of this many of
 /// what they work on.
 ///
 /// It is taken before the operator looks at its bounds, as there is no place between that and its work. So a size that
 /// no memory has is paid as well, before the trap.
-pub(crate) fn bulk(operator: &Operator<'_>) -> Option<u32> {
+fn bulk(operator: &Operator<'_>) -> Option<u32> {
     match operator {
         Operator::MemoryFill { .. } | Operator::MemoryCopy { .. } | Operator::MemoryInit { .. } => Some(6),
         Operator::TableFill { .. }
@@ -47,21 +71,32 @@ pub(crate) fn bulk(operator: &Operator<'_>) -> Option<u32> {
     }
 }
 
-/// Whether Wasmer runs this operator as a function of its own on the guest's stack that may take a lock: to trap, it
-/// writes the frames down, which one thread of a process does at a time. Were the stack to overflow there, the lock
-/// would be held for good, and with it the next thread that traps.
-pub(crate) fn needs_room(operator: &Operator<'_>) -> bool {
-    matches!(
-        operator,
-        Operator::MemoryFill { .. }
-            | Operator::MemoryCopy { .. }
-            | Operator::MemoryInit { .. }
-            | Operator::TableFill { .. }
-            | Operator::TableCopy { .. }
-            | Operator::TableInit { .. }
-            | Operator::TableGet { .. }
-            | Operator::TableSet { .. }
-    )
+macro_rules! operators_that_need_room {
+    ($($operator:ident)*) => {
+        /// Whether Wasmer runs this operator as a function of its own on the guest's stack that may take a lock: to
+        /// trap, it writes the frames down, which one thread of a process does at a time. Were the stack to overflow
+        /// there, the lock would be held for good, and with it the next thread that traps. Other traps come by signals,
+        /// which have a stack of their own.
+        pub(crate) fn needs_room(operator: &Operator<'_>) -> bool {
+            matches!(operator, $(Operator::$operator { .. })|*)
+        }
+
+        /// The names of all operators for which [`needs_room`] holds.
+        #[cfg(test)]
+        pub(crate) const NEED_ROOM: &[&str] = &[$(stringify!($operator)),*];
+    };
+}
+
+operators_that_need_room! {
+    Unreachable
+    MemoryFill
+    MemoryCopy
+    MemoryInit
+    TableFill
+    TableCopy
+    TableInit
+    TableGet
+    TableSet
 }
 
 /// Locals are cleared at each call.

@@ -7,7 +7,7 @@ use wasmer::sys::wasmparser::{BinaryReaderError, BlockType, Operator, Parser, Pa
 use wasmer::sys::{FunctionMiddleware, MiddlewareError, MiddlewareReaderState, ModuleMiddleware};
 
 use super::additions::{Additions, FUNCTIONS, Indices};
-use super::charges::{Charge, Rule, bulk, charges, needs_room};
+use super::charges::{Care, Charge, Rule, cares, charges};
 
 /// How many levels of `room` the stack must have left for Wasmer's own functions, one more than this: 24 KiB at least,
 /// of which they take some three.
@@ -16,8 +16,15 @@ const ROOM: i32 = 2;
 /// The charges of a whole module.
 #[derive(Debug)]
 pub(crate) struct Metering {
-    functions: Vec<Arc<[Charge]>>,
+    functions: Vec<Places>,
     indices: Indices,
+}
+
+/// Where a function gets code.
+#[derive(Debug, Default, Clone)]
+struct Places {
+    charges: Arc<[Charge]>,
+    cares: Arc<[Care]>,
 }
 
 impl Metering {
@@ -25,7 +32,7 @@ impl Metering {
         let mut functions = Vec::new();
         for payload in Parser::new(0).parse_all(&module.bytes) {
             if let Payload::CodeSectionEntry(body) = payload? {
-                functions.push(charges(&body, rule)?.into());
+                functions.push(Places { charges: charges(&body, rule)?.into(), cares: cares(&body)?.into() });
             }
         }
         // The function that calls the host must not call itself for more, nor do its neighbours.
@@ -36,28 +43,51 @@ impl Metering {
 
 impl ModuleMiddleware for Metering {
     fn generate_function_middleware<'a>(&self, function: LocalFunctionIndex) -> Box<dyn FunctionMiddleware<'a> + 'a> {
-        let charges = self.functions.get(function.as_u32() as usize).cloned().unwrap_or_default();
-        Box::new(Inserting { charges, indices: self.indices, passed: 0, next: 0 })
+        let places = self.functions.get(function.as_u32() as usize).cloned().unwrap_or_default();
+        Box::new(Inserting { places, indices: self.indices, passed: 0, next_charge: 0, next_care: 0 })
     }
 }
 
 #[derive(Debug)]
 struct Inserting {
-    charges: Arc<[Charge]>,
+    places: Places,
     indices: Indices,
     /// How many operators went by.
     passed: u32,
-    /// The next charge.
-    next: usize,
+    next_charge: usize,
+    next_care: usize,
 }
 
 impl<'a> FunctionMiddleware<'a> for Inserting {
     fn feed(&mut self, operator: Operator<'a>, state: &mut MiddlewareReaderState<'a>) -> Result<(), MiddlewareError> {
         if self.passed == 0 {
-            self.charge(state);
+            self.prepare(state);
         }
         self.passed += 1;
-        if let Some(shift) = bulk(&operator) {
+        state.push_operator(operator);
+        // Right behind this operator, not before the next one: the compiler takes what is fed together for one place in
+        // the module, and the next operator is to have its own.
+        self.prepare(state);
+        Ok(())
+    }
+}
+
+impl Inserting {
+    /// Does what is due before the next operator.
+    fn prepare(&mut self, state: &mut MiddlewareReaderState<'_>) {
+        let Places { charges, cares } = &self.places;
+        if let Some(charge) = charges.get(self.next_charge).filter(|charge| charge.before == self.passed) {
+            self.next_charge += 1;
+            state.extend(self.take([Operator::I64Const { value: i64::from(charge.units) }]));
+        }
+        if let Some(care) = cares.get(self.next_care).filter(|care| care.before == self.passed) {
+            self.next_care += 1;
+            self.take_care(*care, state);
+        }
+    }
+
+    fn take_care(&self, care: Care, state: &mut MiddlewareReaderState<'_>) {
+        if let Some(shift) = care.bulk {
             let number = self.indices.number;
             state.push_operator(Operator::GlobalSet { global_index: number });
             state.extend(self.take([
@@ -68,25 +98,9 @@ impl<'a> FunctionMiddleware<'a> for Inserting {
             ]));
             state.push_operator(Operator::GlobalGet { global_index: number });
         }
-        if needs_room(&operator) {
+        if care.room {
             state.push_operator(Operator::I32Const { value: ROOM });
             state.push_operator(Operator::Call { function_index: self.indices.room });
-        }
-        state.push_operator(operator);
-        // Right behind this operator, not before the next one: the compiler takes what is fed together for one place in
-        // the module, and the next operator is to have its own.
-        self.charge(state);
-        Ok(())
-    }
-}
-
-impl Inserting {
-    /// Takes what is due before the next operator.
-    fn charge(&mut self, state: &mut MiddlewareReaderState<'_>) {
-        let due = self.charges.get(self.next).filter(|charge| charge.before == self.passed);
-        if let Some(charge) = due {
-            self.next += 1;
-            state.extend(self.take([Operator::I64Const { value: i64::from(charge.units) }]));
         }
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -5,6 +6,7 @@ use std::time::Duration;
 use chassis_engine_api::TrapKind;
 
 use super::*;
+use crate::metering::{NEED_ROOM, needs_room};
 
 /// The offsets of all operators that answer to `wanted`, in the bytes as they were given.
 fn offsets(module: &CheckedModule, wanted: fn(&wasmer::sys::wasmparser::Operator<'_>) -> bool) -> Vec<u64> {
@@ -82,29 +84,87 @@ fn a_trap_in_a_re_entered_function_reaches_the_outer_caller() {
     });
 }
 
-/// Guests that trap in Wasmer's own functions when little of the stack is left, however little it is: nothing is left
-/// locked by which the next thread that traps would hang.
+/// Each operator that traps in one of Wasmer's own functions on the guest's stack, so that it traps there.
+const TRAPPING: [&str; 9] = [
+    "unreachable",
+    "(memory.fill (i32.const 0) (i32.const 1) (i32.const -1))",
+    "(memory.copy (i32.const 0) (i32.const 1) (i32.const -1))",
+    "(memory.init $d (i32.const 0) (i32.const 1) (i32.const -1))",
+    "(table.fill (i32.const 0) (ref.null func) (i32.const 99))",
+    "(table.copy (i32.const 0) (i32.const 1) (i32.const 99))",
+    "(table.init $e (i32.const 0) (i32.const 1) (i32.const 99))",
+    "(drop (table.get (i32.const 99)))",
+    "(table.set (i32.const 99) (ref.null func))",
+];
+
+/// What else runs on the guest's stack or begins there, and hardware traps, which need none of it.
+const OTHERS: [&str; 9] = [
+    "(drop (memory.size))",
+    "(drop (memory.grow (i32.const 0)))",
+    "(drop (table.size))",
+    "(drop (table.grow (ref.null func) (i32.const 0)))",
+    "(drop (ref.func $down))",
+    "(data.drop $d)",
+    "(elem.drop $e)",
+    "(call $note (i32.const 1))",
+    "(drop (i32.div_u (i32.const 1) (i32.const 0)))",
+];
+
 #[test]
-fn a_trap_at_the_end_of_the_stack_leaves_nothing_locked() {
+fn traps_in_wasmers_own_functions_point_at_their_operators() {
+    for profile in [Profile::Deadline, Profile::Fuel] {
+        each(profile, |engine| {
+            for operator in TRAPPING {
+                let wat = deep(operator);
+                let trapping = offsets(&check(&wat), needs_room)[0];
+                let budget = Budget { ticks: 1_000, fuel: (profile == Profile::Fuel).then_some(1 << 40) };
+                let Err(Stop::Trap(trap)) = start(engine, &wat).call(WITH, &mut [0], budget) else { panic!() };
+                assert_eq!(trap.backtrace[0].offset, Some(trapping), "{operator}");
+            }
+        });
+    }
+}
+
+#[test]
+fn every_operator_that_needs_room_is_tried_at_the_end_of_the_stack() {
+    use wasmer::sys::wasmparser::{Parser, Payload};
+    let mut tried = BTreeSet::new();
+    for operator in TRAPPING {
+        for payload in Parser::new(0).parse_all(check(&deep(operator)).bytes()) {
+            let Payload::CodeSectionEntry(body) = payload.unwrap() else { continue };
+            // The first function is the one with the operator.
+            for operator in body.get_operators_reader().unwrap() {
+                let operator = operator.unwrap();
+                if needs_room(&operator) {
+                    let name = format!("{operator:?}");
+                    tried.extend(name.split(' ').next().map(str::to_owned));
+                }
+            }
+            break;
+        }
+    }
+    assert_eq!(tried, NEED_ROOM.iter().map(|&name| name.to_owned()).collect());
+}
+
+/// Whatever ends on the guest's stack when little of it is left, however little it is: nothing is left locked by which
+/// the next thread that traps would hang, nor anything else in a state that the next call minds.
+#[test]
+fn what_ends_at_the_end_of_the_stack_leaves_nothing_locked() {
     each(Profile::Deadline, |engine| {
-        for operator in [
-            "(table.copy (i32.const 0) (i32.const 1) (i32.const 99))",
-            "(table.set (i32.const 99) (ref.null func))",
-            "(memory.fill (i32.const 0) (i32.const 1) (i32.const -1))",
-        ] {
-            let wat = format!(
-                r#"(module (memory 1) (table 1 funcref) (func $down (export "with") (param i32) (result i32)
-                    (if (i32.eqz (local.get 0)) (then {operator}))
-                    (i32.add (i32.const 1) (call $down (i32.sub (local.get 0) (i32.const 1))))))"#
-            );
+        for operator in TRAPPING.into_iter().chain(OTHERS) {
+            let wat = deep(operator);
             let linked = link(engine, &wat);
             let overflows = |depth: u64| {
                 let mut instance =
                     engine.instantiate(&linked, State::default(), &Limits::default(), ticks(1_000)).unwrap();
-                let Err(Stop::Trap(trap)) = instance.call(WITH, &mut [depth], ticks(1_000)) else { panic!() };
-                trap.kind == TrapKind::StackOverflow
+                match instance.call(WITH, &mut [depth], ticks(1_000)) {
+                    Ok(_) => false,
+                    Err(Stop::Trap(trap)) => trap.kind == TrapKind::StackOverflow,
+                    Err(other) => panic!("{operator} {depth} deep: {other:?}"),
+                }
             };
             let (mut fits, mut too_deep) = (1, 100_000);
+            assert_eq!((overflows(fits), overflows(too_deep)), (false, true), "{operator}");
             while too_deep - fits > 1 {
                 let depth = (fits + too_deep) / 2;
                 if overflows(depth) { too_deep = depth } else { fits = depth }
@@ -116,12 +176,29 @@ fn a_trap_at_the_end_of_the_stack_leaves_nothing_locked() {
             let another = start(engine, &wat);
             thread::spawn(move || {
                 let mut another = another;
-                let ended = another.call(WITH, &mut [0], ticks(1_000));
-                let _ = done.send(matches!(ended, Err(Stop::Trap(_))));
+                let _ = done.send(is_alive(&mut another));
             });
             assert_eq!(wait.recv_timeout(Duration::from_secs(20)), Ok(true), "the next thread hangs: {operator}");
+            assert!(is_alive(&mut start(engine, &wat)), "{operator}");
         }
     });
+}
+
+/// Whether an instance of [`deep`] can call the host and trap.
+fn is_alive(instance: &mut WasmerInstance<State>) -> bool {
+    let trapped = matches!(run(instance), Err(Stop::Trap(trap)) if trap.kind == TrapKind::Unreachable);
+    trapped && instance.state().noted == [1]
+}
+
+/// `with` runs the operator as many calls deep as its argument says; `run` calls the host and traps.
+fn deep(operator: &str) -> String {
+    format!(
+        r#"(module {IMPORTS} (memory 1) (data $d "x") (table 1 funcref) (elem $e func $down)
+            (func $down (export "with") (param i32) (result i32)
+                (if (i32.eqz (local.get 0)) (then {operator} (return (i32.const 0))))
+                (i32.add (i32.const 1) (call $down (i32.sub (local.get 0) (i32.const 1)))))
+            (func (export "run") (call $note (i32.const 1)) unreachable))"#
+    )
 }
 
 #[test]
