@@ -1,4 +1,7 @@
-//! `cargo xtask test`: runs every test that can run here and says what was run on which engine.
+//! `cargo xtask test`: runs every test that can run here, says what was run on which engine, and fails where engines
+//! have different tests.
+
+mod lists;
 
 mod ignored;
 
@@ -6,13 +9,16 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 
+use self::lists::Lists;
 use crate::plugins;
 use crate::wasmedge::{self, Library};
 
 /// The engines of the project, in the order of the table.
-const ENGINES: [&str; 5] = ["wasmtime", "wasmer", WASMEDGE, "wasmi", "native"];
+const ENGINES: [&str; 5] = ["wasmtime", "wasmer", WASMEDGE, "wasmi", NATIVE];
+/// The one that runs Rust code, for which some tests have no guest.
+const NATIVE: &str = "native";
 const WASMEDGE: &str = "wasmedge";
 
 /// All packages with tests of the product.
@@ -51,10 +57,16 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
         bail!("tests failed");
     }
     // Arguments may choose tests of some engines; all tests are tests of all engines.
+    if !arguments.is_empty() {
+        return Ok(());
+    }
     let untested = report.untested();
-    if arguments.is_empty() && !untested.is_empty() {
+    if !untested.is_empty() {
         bail!("no test ran on {}", untested.join(", "));
     }
+    let compared = report.compared();
+    let tests = report.lists.same(&compared).map_err(Error::msg)?;
+    println!("the same {tests} tests on each of {}", compared.join(", "));
     Ok(())
 }
 
@@ -68,6 +80,7 @@ pub(crate) fn features(engines: &[&str]) -> String {
 struct Report {
     engines: BTreeMap<String, Tally>,
     other: Tally,
+    lists: Lists,
     /// Reasons, and the tests that were ignored for them.
     ignored: BTreeMap<String, Vec<String>>,
     /// Why WasmEdge is not tested, if its library cannot be had.
@@ -131,6 +144,7 @@ fn engine_of(name: &str) -> Option<&'static str> {
 impl Report {
     fn add(&mut self, name: &str, outcome: &str) {
         let (kind, name) = kind_and_name(name);
+        self.lists.add(name, &ENGINES);
         let tally = match engine_of(name) {
             Some(engine) => self.engines.entry(engine.to_owned()).or_default(),
             None => &mut self.other,
@@ -162,8 +176,16 @@ impl Report {
     /// The engines that could be tested and have not passed a test.
     fn untested(&self) -> Vec<&'static str> {
         let passed = |engine: &str| self.engines.get(engine).is_some_and(|tally| tally.passed > 0);
-        let excused = |engine: &str| engine == WASMEDGE && self.lacks_wasmedge.is_some();
-        ENGINES.into_iter().filter(|engine| !passed(engine) && !excused(engine)).collect()
+        ENGINES.into_iter().filter(|engine| !passed(engine) && !self.is_excused(engine)).collect()
+    }
+
+    /// The engines that have the same tests: all that run Wasm and could be tested.
+    fn compared(&self) -> Vec<&'static str> {
+        ENGINES.into_iter().filter(|engine| *engine != NATIVE && !self.is_excused(engine)).collect()
+    }
+
+    fn is_excused(&self, engine: &str) -> bool {
+        engine == WASMEDGE && self.lacks_wasmedge.is_some()
     }
 
     fn print(&self) {
@@ -249,6 +271,19 @@ mod tests {
         report.add("b::wasmer", "ok");
         report.lacks_wasmedge = Some("it is not here".to_owned());
         assert!(report.untested().is_empty());
+    }
+
+    #[test]
+    fn engines_with_different_tests_are_told_apart_whatever_came_of_them() {
+        let mut report = Report::default();
+        report.add("a::wasmtime", "ok");
+        report.add("a::wasmer", "FAILED");
+        report.add("[it has none]   a::wasmi", "ignored");
+        assert!(report.lists.same(&report.compared()).is_err_and(|said| said.ends_with("a: not on wasmedge")));
+        report.lacks_wasmedge = Some("it is not here".to_owned());
+        assert_eq!(report.lists.same(&report.compared()), Ok(1));
+        report.add("b::wasmtime", "ok");
+        assert!(report.lists.same(&report.compared()).is_err_and(|said| said.ends_with("b: not on wasmer, wasmi")));
     }
 
     #[test]
