@@ -53,6 +53,7 @@ const PRELUDE: &str = r#"
     (func $http_call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
   (import "env" "proxy_get_status" (func $get_status (param i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $get_time (param i32 i64 i32) (result i32)))
   (memory (export "memory") 1)
   (global $heap (mut i32) (i32.const 0x4000))
   (global $broken_allocator (mut i32) (i32.const 0))
@@ -75,6 +76,10 @@ const PRELUDE: &str = r#"
     (i32.store8 (i32.const 16) (i32.load8_u (local.get $text)))
     (i32.store8 (i32.const 17) (i32.add (i32.const 48) (local.get $number)))
     (call $say (i32.const 16) (i32.const 2)))
+  ;; Nanoseconds of the monotonic clock.
+  (func $now (result i64)
+    (drop (call $get_time (i32.const 1) (i64.const 1) (i32.const 32)))
+    (i64.load (i32.const 32)))
   ;; A local response with this body, no headers and no gRPC status.
   (func $answer (param $status i32) (param $body i32) (param $size i32)
     (call $say_digit (i32.const 18) (i32.const 1)

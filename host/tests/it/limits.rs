@@ -1,4 +1,6 @@
-//! What a plugin may hold.
+//! What a plugin may hold and how long it may take.
+
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chassis_abi::Direction;
@@ -18,6 +20,7 @@ cases! {
         the_limit_of_a_chain_is_its_smallest,
         all_streams_of_a_worker_share_one_limit,
         a_large_answer_needs_room,
+        the_deadline_is_each_callbacks_own,
     ]
 }
 
@@ -214,4 +217,37 @@ fn a_large_answer_needs_room(engine: &'static str) {
         assert_eq!(rig.response(key).unwrap().status(), status, "{limit} {bytes}");
         assert_eq!(rig.worker.buffered(), 0);
     }
+}
+
+fn the_deadline_is_each_callbacks_own(engine: &'static str) {
+    const DEADLINE: Duration = Duration::from_millis(600);
+    let works_50_ms = "(local $end i64) (local $i i32)
+      (local.set $end (i64.add (call $now) (i64.const 50_000_000)))
+      (loop $again
+        (local.set $i (i32.const 2000))
+        (loop $work (br_if $work (local.tee $i (i32.sub (local.get $i) (i32.const 1)))))
+        (br_if $again (i64.lt_s (call $now) (local.get $end))))
+      (i32.const 0)";
+    let guest = callbacks(&[REQUEST_BODY], works_50_ms)
+        + &callbacks(&["proxy_on_response_headers"], "(loop $for_ever (br $for_ever)) (i32.const 0)");
+    let mut spec = spec("guest");
+    spec.limits.deadline = DEADLINE;
+    let mut rig = Rig::new(engine);
+    let plugin = rig.add_with(&spec, &guest, &[""]).unwrap();
+    let key = rig.open(&[plugin], &[]);
+    rig.worker.request_headers(key, false);
+    rig.calls();
+    // No engine lets one call take more than twice its deadline.
+    let began = Instant::now();
+    let mut pieces = 0;
+    while began.elapsed() < 3 * DEADLINE {
+        rig.worker.request_body(key, Bytes::from_static(b"x"), false);
+        pieces += 1;
+        assert_eq!(rig.calls().len(), 1);
+        let progress = rig.progress(key);
+        assert_eq!((progress.answered, progress.request.body), (false, pieces));
+    }
+    assert!(pieces > 1);
+    rig.reply(key);
+    assert_eq!(rig.calls().last().map(|call| call.ends_with(" !! deadline")), Some(true));
 }
