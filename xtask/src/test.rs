@@ -1,9 +1,8 @@
 //! `cargo xtask test`: runs every test that can run here, says what was run on which engine, and fails where engines
 //! have different tests.
 
-mod lists;
-
 mod ignored;
+mod lists;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, IsTerminal, Write};
