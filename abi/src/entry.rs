@@ -2,7 +2,8 @@
 
 use std::sync::PoisonError;
 
-use chassis_engine_api::{AnyLinked, Budget, Enter, Export, Failed, Instance, Limits, Stop};
+use chassis_engine_api::clock::Running;
+use chassis_engine_api::{AnyLinked, Budget, Enter, Export, Failed, Instance, Limits, NotReturned, Stop};
 use thiserror::Error;
 
 use crate::board::Board;
@@ -90,12 +91,13 @@ impl Drop for Loan<'_> {
 #[inline]
 pub fn enter(
     instance: &mut dyn Instance<VmState>,
+    running: &Running,
     board: &mut Option<Box<Board>>,
     callback: Callback,
     context: ContextId,
     args: &[Argument],
     budget: &Budget,
-) -> Result<Option<u32>, EntryError> {
+) -> Result<Option<u32>, Box<EntryError>> {
     let mut slots = [0_u64; SLOTS];
     let phase = phase_of(callback);
     let leading = usize::from(phase == Phase::Callback);
@@ -103,24 +105,27 @@ pub fn enter(
     for (slot, arg) in slots[leading..].iter_mut().zip(args) {
         *slot = u64::from(*arg);
     }
-    let mut entry = Entry { board, callback, phase, context, args, slots, keep: 0 };
-    let outcome = match instance.enter(&mut entry, budget) {
-        Some(Ok(_)) => Ok(if callback.has_result() { entry.slots[0] as u32 } else { 0 }),
-        Some(Err(stop)) => Err(stop),
-        None => return not_entered(entry),
-    };
-    if let Some(observer) = entry.board.as_mut().and_then(|board| board.observer.as_mut()) {
-        observer.callback_ends(callback, outcome.as_ref().copied().map_err(|stop| &**stop));
-    }
-    match outcome {
-        Ok(result) => Ok(Some(result)),
-        Err(stop) => Err(EntryError::Stopped { callback, stop: *stop }),
+    let mut entry = Entry { board, callback, phase, context, slots, keep: 0 };
+    match instance.enter(running, &mut entry, budget) {
+        Ok(_) => Ok(Some(result_of(callback, &entry.slots))),
+        Err(why) => not_returned(callback, entry.board.is_some(), why),
     }
 }
 
 #[cold]
-fn not_entered(entry: Entry<'_>) -> Result<Option<u32>, EntryError> {
-    if entry.board.is_some() { Ok(None) } else { Err(EntryError::Reentered) }
+#[inline(never)]
+fn not_returned(callback: Callback, has_board: bool, why: NotReturned) -> Result<Option<u32>, Box<EntryError>> {
+    match why {
+        NotReturned::Stopped(stop) => Err(Box::new(EntryError::Stopped { callback, stop: *stop })),
+        NotReturned::NotCalled if has_board => Ok(None),
+        NotReturned::NotCalled => Err(Box::new(EntryError::Reentered)),
+    }
+}
+
+/// What a callback has returned; 0 if its type has no result.
+#[inline]
+fn result_of(callback: Callback, slots: &[u64; SLOTS]) -> u32 {
+    if callback.has_result() { slots[0] as u32 } else { 0 }
 }
 
 fn phase_of(callback: Callback) -> Phase {
@@ -141,7 +146,6 @@ pub struct Entry<'a> {
     callback: Callback,
     phase: Phase,
     context: ContextId,
-    args: &'a [Argument],
     slots: [u64; SLOTS],
     /// How many effects stay on the board if the guest does not return.
     keep: usize,
@@ -174,16 +178,35 @@ impl Enter for VmState {
     }
 
     #[inline(always)]
-    fn end(&mut self, entry: &mut Entry<'_>, returned: bool) {
+    fn end(&mut self, entry: &mut Entry<'_>, outcome: Result<(), Option<&Stop>>) {
         let Some(board) = self.board.as_mut() else { return };
-        if !returned {
+        if outcome.is_err() {
             // What was reserved for effects that never come about is free again.
             for id in board.effects.drain(entry.keep..).filter_map(|effect| effect.starts()) {
                 self.callouts.end(id);
             }
         }
+        let is_observed = board.observer.is_some();
         self.callback = None;
         std::mem::swap(&mut self.board, entry.board);
+        if is_observed {
+            entry.tell_end(outcome);
+        }
+    }
+}
+
+impl Entry<'_> {
+    /// Tells the observer how the callback ended, unless a panic unwinds it.
+    #[cold]
+    fn tell_end(&mut self, outcome: Result<(), Option<&Stop>>) {
+        let result = match outcome {
+            Ok(()) => Ok(result_of(self.callback, &self.slots)),
+            Err(Some(stop)) => Err(stop),
+            Err(None) => return,
+        };
+        if let Some(observer) = self.board.as_mut().and_then(|board| board.observer.as_mut()) {
+            observer.callback_ends(self.callback, result);
+        }
     }
 }
 
@@ -193,9 +216,9 @@ impl VmState {
     fn tell(&mut self, entry: &Entry<'_>, export: Export) {
         let sig = &EXPORTS[usize::from(export.0)].sig;
         let leading = usize::from(entry.phase == Phase::Callback);
-        let given = entry.args.len().min(sig.params.len().saturating_sub(leading));
+        let args = entry.slots.map(|slot| slot as u32);
         if let Some(observer) = self.board.as_mut().and_then(|board| board.observer.as_mut()) {
-            observer.callback_begins(entry.callback, entry.context, &entry.args[..given]);
+            observer.callback_begins(entry.callback, entry.context, &args[leading..sig.params.len().max(leading)]);
         }
     }
 }

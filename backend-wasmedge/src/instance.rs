@@ -181,6 +181,7 @@ impl<S: Send + 'static> WasmedgeInstance<S> {
         inner.memory = memory;
         inner.stack = stack;
         inner.set_stack_left(STACK);
+        let _running = clock::enter();
         match start {
             Some(function) => self.enter(Handle { function, sig: Sig::new(&[], None) }, &mut [], budget),
             None => Ok(()),
@@ -195,7 +196,6 @@ impl<S: Send + 'static> WasmedgeInstance<S> {
         } else if budget.fuel.is_some() {
             return Err(HostError::new("a fuel limit needs an engine with the profile `fuel`").into());
         }
-        let _running = clock::enter();
         let inner = self.inner.get_mut();
         inner.meter = Meter::start(&budget);
         inner.nesting = 0;
@@ -221,7 +221,13 @@ impl<S: Send + 'static> WasmedgeInstance<S> {
 
 impl<S: Send + 'static> Instance<S> for WasmedgeInstance<S> {
     #[inline]
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+    fn call_while(
+        &mut self,
+        _: &clock::Running,
+        export: Export,
+        slots: &mut [u64],
+        budget: Budget,
+    ) -> Result<Outcome, Stop> {
         let handle = self.inner.get().expect_handle(export);
         self.enter(handle, slots, budget)?;
         Ok(Outcome::Done)

@@ -78,6 +78,7 @@ impl<S: Send + 'static> WasmerInstance<S> {
         let Some(name) = &module.names.start else { return Ok(()) };
         let start = made.exports.get_function(name).map_err(unexpected)?;
         let start = Handle::new(store, start, Sig::new(&[], None)).map_err(unexpected)?;
+        let _running = clock::enter();
         self.enter(budget, |store| start.call(store, &mut []).map_err(|error| stop::from_call(&error, shared)))
     }
 
@@ -91,7 +92,6 @@ impl<S: Send + 'static> WasmerInstance<S> {
         } else if budget.fuel.is_some() {
             return Err(no_fuel());
         }
-        let _running = clock::enter();
         shared.meter().restart(&budget);
         *shared.nesting() = 0;
         call(&mut self.store)
@@ -100,7 +100,13 @@ impl<S: Send + 'static> WasmerInstance<S> {
 
 impl<S: Send + 'static> Instance<S> for WasmerInstance<S> {
     #[inline]
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+    fn call_while(
+        &mut self,
+        _: &clock::Running,
+        export: Export,
+        slots: &mut [u64],
+        budget: Budget,
+    ) -> Result<Outcome, Stop> {
         let shared = self.owner.shared();
         self.enter(budget, |store| call(store, shared, export, slots))?;
         Ok(Outcome::Done)

@@ -78,6 +78,7 @@ impl<S: Send + 'static> WasmiInstance<S> {
         };
         let start = Handle::new(&self.store, func, Sig::new(&[], None));
         let start = start.map_err(|error| HostError::new(error.to_string()))?;
+        let _running = clock::enter();
         self.enter(budget, |ctx| start.call(ctx, &mut []))
     }
 
@@ -94,7 +95,6 @@ impl<S: Send + 'static> WasmiInstance<S> {
         if budget.fuel.is_some() && !self.metered {
             return Err(HostError::new("a fuel limit needs an engine with the profile `fuel`").into());
         }
-        let _running = clock::enter();
         let mut ctx = self.store.as_context_mut();
         slices::start(&mut ctx, &budget);
         let data = ctx.data_mut();
@@ -106,7 +106,13 @@ impl<S: Send + 'static> WasmiInstance<S> {
 
 impl<S: Send + 'static> Instance<S> for WasmiInstance<S> {
     #[inline]
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+    fn call_while(
+        &mut self,
+        _: &clock::Running,
+        export: Export,
+        slots: &mut [u64],
+        budget: Budget,
+    ) -> Result<Outcome, Stop> {
         self.enter(budget, |ctx| call(ctx, export, slots))?;
         Ok(Outcome::Done)
     }

@@ -99,19 +99,25 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
     /// Begins an outer call.
     #[inline]
     fn spend(&mut self, budget: Budget) -> Result<(), Stop> {
-        let data = self.store.data_mut();
-        let ticked = data.meter.restart(&budget);
-        if data.fuel | budget.fuel.is_some() {
-            self.fuel(budget)?;
+        if self.store.data_mut().meter.restart(&budget) {
+            self.ticked();
         }
-        // Without this the guest would be interrupted once more than it need be, in vain.
-        if ticked {
-            self.store.set_epoch_deadline(1);
+        if self.store.data().fuel | budget.fuel.is_some() {
+            self.fuel(budget)?;
         }
         Ok(())
     }
 
+    /// Without this the guest would be interrupted once more than it need be, in vain.
+    #[cold]
+    #[inline(never)]
+    fn ticked(&mut self) {
+        self.store.set_epoch_deadline(1);
+    }
+
     /// Gives a call its fuel, where fuel is counted or asked for.
+    #[cold]
+    #[inline(never)]
     fn fuel(&mut self, budget: Budget) -> Result<(), Stop> {
         if !self.store.data().fuel {
             return Err(HostError::new("a budget with fuel needs an engine of the fuel profile").into());
@@ -124,8 +130,13 @@ impl<S: Send + 'static> Instance<S> for WasmtimeInstance<S> {
     // Whoever knows the engine at compile time calls compiled code without a step between; whoever does not has one
     // copy of this behind the object-safe edge.
     #[inline(always)]
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
-        let _running = clock::enter();
+    fn call_while(
+        &mut self,
+        _: &clock::Running,
+        export: Export,
+        slots: &mut [u64],
+        budget: Budget,
+    ) -> Result<Outcome, Stop> {
         self.spend(budget)?;
         let Some(Some(callback)) = self.callbacks.get(usize::from(export.0)) else {
             not_exported(export);

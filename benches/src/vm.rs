@@ -5,7 +5,7 @@ use chassis_abi::{
     Board, Callback, Context, ContextId, EntryError, Exchange, HeaderList, Identity, Key, Lane, LogLevel, LogRecord,
     NoRandomness, Property, Services, VmState, begin, enter,
 };
-use chassis_engine_api::{AnyLinked, Budget, Instance, Limits, Stop};
+use chassis_engine_api::{AnyLinked, Budget, Instance, Limits, Stop, clock};
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -81,11 +81,14 @@ impl Vm {
     pub(crate) fn call(&mut self, callback: Callback, times: u32, ends: Ends) -> Result<u32, String> {
         let context = if callback == Callback::RequestHeaders { STREAM } else { PLUGIN };
         let budget = Budget::deadline(BUDGET);
-        match enter(&mut *self.instance, &mut self.board, callback, context, &[times, 0], &budget) {
+        let (instance, running) = (&mut *self.instance, clock::enter());
+        match enter(instance, &running, &mut self.board, callback, context, &[times, 0], &budget) {
             Ok(Some(result)) if ends != Ends::ByExit => Ok(black_box(result)),
-            Err(EntryError::Stopped { stop: Stop::Exit(_), .. }) if ends == Ends::ByExit => Ok(0),
             Ok(_) => Err(format!("{} was to exit, or is not there", callback.name())),
-            Err(error) => Err(error.to_string()),
+            Err(error) => match *error {
+                EntryError::Stopped { stop: Stop::Exit(_), .. } if ends == Ends::ByExit => Ok(0),
+                error => Err(error.to_string()),
+            },
         }
     }
 

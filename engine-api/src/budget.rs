@@ -77,14 +77,26 @@ impl Meter {
     /// Starts counting now, and says whether a tick went by since it last did.
     #[inline]
     pub fn restart(&mut self, budget: &Budget) -> bool {
-        let before = self.start;
+        if clock::now() != self.start {
+            self.restart_later(budget);
+            return true;
+        }
+        // Nothing else has changed since: a check changes the meter at a later tick than its first only, and the clock
+        // never goes back.
+        self.limit = u64::from(budget.ticks);
+        false
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn restart_later(&mut self, budget: &Budget) {
         *self = Meter::start(budget);
-        self.start != before
     }
 
     /// A meter that never expires.
     pub const fn unlimited() -> Self {
-        Meter { start: 0, limit: u64::MAX, next_check: u64::MAX, first: None }
+        // At a tick that never comes, so that no restart takes it for one of its own.
+        Meter { start: u64::MAX, limit: u64::MAX, next_check: u64::MAX, first: None }
     }
 
     /// The check for host-function entries, epochs and fuel slices: one load and one comparison unless a tick went by.
@@ -179,6 +191,40 @@ mod tests {
         assert_eq!(meter.check_at(120, ms(0), 0), Verdict::Continue);
         assert_eq!(meter.check_at(299, ms(1), 0), Verdict::Continue);
         assert_eq!(meter.check_at(300, ms(1), 0), Verdict::Expired);
+    }
+
+    /// Its first look and its next check are of an earlier start, and must not count for a later one.
+    #[test]
+    fn a_meter_that_was_looked_at_begins_anew() {
+        let _running = clock::enter();
+        let budget = Budget { ticks: 7, fuel: None };
+        let mut meter = Meter { start: clock::now(), limit: 1, next_check: 0, first: None };
+        while clock::now() == meter.start {
+            std::thread::yield_now();
+        }
+        assert_eq!(meter.check_at(meter.start + 1, ms(3), 0), Verdict::Continue);
+        assert!(meter.first.is_some());
+        assert!(meter.restart(&budget));
+        assert!(meter.start > 0 && meter.next_check == meter.start + 1);
+        assert_eq!((meter.first, meter.limit), (None, 7));
+    }
+
+    #[test]
+    fn a_restart_at_the_same_tick_takes_the_budget_alone() {
+        let _running = clock::enter();
+        // As the clock may tick at any time: some of these see the same tick twice.
+        let restarted = (0..1_000).any(|_| {
+            let mut meter = Meter::start(&Budget::UNLIMITED);
+            let before = meter;
+            !meter.restart(&Budget { ticks: 7, fuel: None })
+                && (meter.start, meter.limit, meter.next_check, meter.first)
+                    == (before.start, 7, before.start + 1, None)
+        });
+        assert!(restarted);
+        // Whatever the tick is, a meter without a deadline is not taken for one of it.
+        let mut meter = Meter::unlimited();
+        assert!(meter.restart(&Budget { ticks: 7, fuel: None }));
+        assert_eq!((meter.limit, meter.next_check), (7, meter.start + 1));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use thiserror::Error;
 use crate::artefact::{Artefact, ArtefactError};
 use crate::budget::{Budget, Limits};
 use crate::capabilities::{Capabilities, Profile};
+use crate::clock::{self, Running};
 use crate::host::HostModule;
 use crate::module::CheckedModule;
 use crate::plan::LinkPlan;
@@ -80,28 +81,49 @@ pub trait Instance<S>: Send {
     ///
     /// # Panics
     /// If the module does not export it, or `slots` is too short. A panic of a host function passes through.
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop>;
+    #[inline]
+    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+        self.call_while(&clock::enter(), export, slots, budget)
+    }
 
-    /// Calls an export with the state made ready for it: a single step across the object-safe edge, where reaching for
-    /// the state, calling, and reaching for the state again are three. `None` if the state had nothing called.
+    /// As [`call`](Instance::call), with the clock kept running by the caller, who may make several calls meanwhile.
     ///
     /// # Errors
     /// As [`call`](Instance::call).
     ///
     /// # Panics
+    /// As [`call`](Instance::call).
+    fn call_while(
+        &mut self,
+        running: &Running,
+        export: Export,
+        slots: &mut [u64],
+        budget: Budget,
+    ) -> Result<Outcome, Stop>;
+
+    /// Calls an export with the state made ready for it: a single step across the object-safe edge, where reaching for
+    /// the state, calling, and reaching for the state again are three.
+    ///
+    /// # Errors
+    /// [`NotReturned`]: what stopped the call, or that the state had nothing called.
+    ///
+    /// # Panics
     /// As [`call`](Instance::call); the state hears of the end first.
     #[inline]
-    fn enter(&mut self, entry: &mut S::Entry<'_>, budget: &Budget) -> Option<Result<Outcome, Box<Stop>>>
+    fn enter(&mut self, running: &Running, entry: &mut S::Entry<'_>, budget: &Budget) -> Result<Outcome, NotReturned>
     where
         S: Enter,
     {
         let entered = Entered { instance: self, entry };
-        let export = entered.instance.state().begin(entered.entry)?;
-        let outcome = entered.instance.call(export, S::slots(entered.entry), *budget);
-        entered.instance.state().end(entered.entry, outcome.is_ok());
-        std::mem::forget(entered);
-        // In a box, what is rare does not make the usual answer larger than two registers.
-        Some(outcome.map_err(Box::new))
+        let Some(export) = entered.instance.state().begin(entered.entry) else { return Err(NotReturned::NotCalled) };
+        match entered.instance.call_while(running, export, S::slots(entered.entry), *budget) {
+            Ok(outcome) => {
+                entered.instance.state().end(entered.entry, Ok(()));
+                std::mem::forget(entered);
+                Ok(outcome)
+            }
+            Err(stop) => Err(entered.stopped(stop)),
+        }
     }
 
     /// The host's state.
@@ -129,8 +151,17 @@ pub trait Enter {
     /// The call begins: says which export is to be called, or that none is.
     fn begin(&mut self, entry: &mut Self::Entry<'_>) -> Option<Export>;
 
-    /// The call has ended: it `returned`; or it was stopped, a panic unwinds it, or there was none.
-    fn end(&mut self, entry: &mut Self::Entry<'_>, returned: bool);
+    /// The call has ended: it returned; or it was stopped, for a reason unless a panic unwinds it or there was no call.
+    fn end(&mut self, entry: &mut Self::Entry<'_>, outcome: Result<(), Option<&Stop>>);
+}
+
+/// Why there is no result of an entry.
+#[derive(Debug)]
+pub enum NotReturned {
+    /// The state had nothing called.
+    NotCalled,
+    /// The call was stopped. In a box, what is rare does not make the usual answer larger than two registers.
+    Stopped(Box<Stop>),
 }
 
 /// Tells the state of the end of a call, panics included.
@@ -139,10 +170,20 @@ struct Entered<'a, 'b, I: Instance<S> + ?Sized, S: Enter> {
     entry: &'a mut S::Entry<'b>,
 }
 
+impl<I: Instance<S> + ?Sized, S: Enter> Entered<'_, '_, I, S> {
+    #[cold]
+    #[inline(never)]
+    fn stopped(self, stop: Stop) -> NotReturned {
+        self.instance.state().end(self.entry, Err(Some(&stop)));
+        std::mem::forget(self);
+        NotReturned::Stopped(Box::new(stop))
+    }
+}
+
 impl<I: Instance<S> + ?Sized, S: Enter> Drop for Entered<'_, '_, I, S> {
     #[cold]
     fn drop(&mut self) {
-        self.instance.state().end(self.entry, false);
+        self.instance.state().end(self.entry, Err(None));
     }
 }
 

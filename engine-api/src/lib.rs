@@ -32,7 +32,7 @@ pub use artefact::{Artefact, ArtefactError, SealKey};
 pub use budget::{Budget, Limits, Meter, Verdict};
 pub use capabilities::{Capabilities, Profile, Support};
 pub use check::FrontLimits;
-pub use engine::{Engine, EngineError, Enter, Failed, Instance, Outcome};
+pub use engine::{Engine, EngineError, Enter, Failed, Instance, NotReturned, Outcome};
 pub use erased::{AnyEngine, AnyLinked, LoadError, erase};
 pub use host::{Caller, HostError, HostFn, HostModule, Registrar};
 pub use module::{

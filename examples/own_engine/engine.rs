@@ -146,9 +146,14 @@ struct Store<S> {
 }
 
 impl<S: Send + 'static> Instance<S> for OwnInstance<S> {
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
-        // The clock by which deadlines go ticks only while somebody runs.
-        let _running = clock::enter();
+    // The clock by which deadlines go ticks only while somebody runs; so does whoever calls this.
+    fn call_while(
+        &mut self,
+        _: &clock::Running,
+        export: Export,
+        slots: &mut [u64],
+        budget: Budget,
+    ) -> Result<Outcome, Stop> {
         self.store.meter = Meter::start(&budget);
         self.store.depth = 0;
         Running { linked: &self.linked, store: &mut self.store }.enter(export, slots)?;

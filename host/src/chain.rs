@@ -252,7 +252,13 @@ impl Worker {
 
     /// Calls a stream callback of a lane; `None` if the way ends here, which is then dealt with: the guest was stopped,
     /// or has answered the stream already when its context was created.
-    fn call_stream(&mut self, key: Key, lane: usize, callback: Callback, args: &[u32]) -> Option<Action> {
+    fn call_stream<const ARGS: usize>(
+        &mut self,
+        key: Key,
+        lane: usize,
+        callback: Callback,
+        args: &[u32; ARGS],
+    ) -> Option<Action> {
         let link = self.link(key, lane)?;
         let context = match self.exchange(key)?.lanes.get(lane)?.context {
             Some(context) => context,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chassis_abi::{Board, Callback, Context, ContextId, Effect, EntryError, VmState, begin, enter};
-use chassis_engine_api::{Instance, Stop};
+use chassis_engine_api::{Instance, Stop, clock};
 use thiserror::Error;
 
 use crate::plugin::Plugin;
@@ -57,7 +57,8 @@ fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>
         .map_err(|stop| StartError::Stopped { callback: "the start section", stop })?;
     instance.state().callouts.rules = limits.callouts.clone();
     let mut call = |instance: &mut Box<dyn Instance<VmState>>, callback, context, args: &[u32]| {
-        enter(&mut **instance, board, callback, context, args, &budget).map_err(StartError::from)
+        enter(&mut **instance, &clock::enter(), board, callback, context, args, &budget)
+            .map_err(|error| StartError::from(*error))
     };
 
     if plugin.exports(Callback::Initialize) {

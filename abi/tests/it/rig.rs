@@ -10,7 +10,7 @@ use chassis_abi::{
 };
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::native::{Guest, Host, NativeEngine};
-use chassis_engine_api::{AnyLinked, Budget, CheckedModule, FrontLimits, Instance, Limits, Stop, Ty, erase};
+use chassis_engine_api::{AnyLinked, Budget, CheckedModule, FrontLimits, Instance, Limits, Stop, Ty, clock, erase};
 
 /// Where a guest keeps the data that it passes; the first kilobyte is for return slots.
 pub(crate) const DATA: u32 = 0x1000;
@@ -302,7 +302,8 @@ impl Rig {
         context: ContextId,
         args: &[u32],
     ) -> Result<Option<u32>, EntryError> {
-        enter(&mut *self.instance, &mut self.board, callback, context, args, &Budget::UNLIMITED)
+        let (instance, running) = (&mut *self.instance, clock::enter());
+        enter(instance, &running, &mut self.board, callback, context, args, &Budget::UNLIMITED).map_err(|error| *error)
     }
 
     /// Runs a job in a callback; what it answers, or why it was stopped.

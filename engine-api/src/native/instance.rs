@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::budget::{Budget, Limits, Meter, Verdict};
-use crate::clock;
+use crate::clock::Running;
 use crate::engine::{Failed, Instance, Outcome};
 use crate::host::{Caller, HostError};
 use crate::native::guest::{Guest, Host};
@@ -44,11 +44,10 @@ impl<S> fmt::Debug for NativeInstance<S> {
 }
 
 impl<S: Send + 'static> Instance<S> for NativeInstance<S> {
-    fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+    fn call_while(&mut self, _: &Running, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
         if budget.fuel.is_some() && !self.linked.metered {
             return Err(HostError::new("a fuel limit needs an engine with the profile `fuel`").into());
         }
-        let _running = clock::enter();
         self.store.meter = Meter::start(&budget);
         self.store.fuel = budget.fuel;
         // Set and not counted down: a panic may have unwound an earlier call.

@@ -21,7 +21,8 @@ use chassis_abi::{
     Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, SecondaryMap, Services,
     enter,
 };
-use chassis_engine_api::HostError;
+use chassis_engine_api::clock::Running;
+use chassis_engine_api::{HostError, clock};
 
 pub use self::crash::Crash;
 pub(crate) use self::prepared::Availability;
@@ -67,8 +68,8 @@ pub struct Worker {
     pub(crate) callouts: CalloutQueue,
     /// Whether timers were taken out of `timers`, so that others are at another place there.
     timers_moved: bool,
-    /// How many times timers were run.
-    round: u64,
+    /// The time that timers are run for, while they are.
+    timers_run_at: Option<timers::Nanos>,
     /// What streams were kept in that have ended.
     spares: Spares,
     sink: Arc<dyn LogSink>,
@@ -85,6 +86,8 @@ pub struct Worker {
     buffer_limit: usize,
     /// The time that timers go by.
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
+    /// From when the times of timers are counted.
+    epoch: Instant,
 }
 
 /// How many times guests are entered in one turn, before I/O is to have its turn. A direction that has begun is moved as
@@ -103,7 +106,7 @@ impl Worker {
             timers: Vec::new(),
             callouts: CalloutQueue::default(),
             timers_moved: false,
-            round: 0,
+            timers_run_at: None,
             spares: Spares::default(),
             sink,
             preparer,
@@ -115,6 +118,7 @@ impl Worker {
             buffered: 0,
             buffer_limit: usize::MAX,
             clock: Arc::new(Instant::now),
+            epoch: Instant::now(),
         }
     }
 
@@ -242,24 +246,40 @@ impl Worker {
 
     /// Enters a guest. The outer `None` says that it was stopped, and that this was dealt with; the inner one that there
     /// is nothing to call.
-    #[inline]
-    pub(crate) fn enter(
+    pub(crate) fn enter<const ARGS: usize>(
         &mut self,
         plugin: PluginId,
         callback: Callback,
         context: ContextId,
-        args: &[u32],
+        args: &[u32; ARGS],
+    ) -> Option<Option<u32>> {
+        self.enter_while(&clock::enter(), plugin, callback, context, args)
+    }
+
+    /// As [`enter`](Worker::enter), for a row of entries while the clock runs.
+    #[inline(always)]
+    pub(crate) fn enter_while<const ARGS: usize>(
+        &mut self,
+        running: &Running,
+        plugin: PluginId,
+        callback: Callback,
+        context: ContextId,
+        args: &[u32; ARGS],
     ) -> Option<Option<u32>> {
         let slot = self.slots.get_mut(plugin)?;
         let VmSlot::Ready(vm) = &mut slot.vm else { return None };
         self.entered = plugin;
         self.entries += 1;
-        // In a box, what is rare does not make the usual answer larger than two registers.
-        let entry =
-            || enter(&mut *vm.instance, &mut self.board, callback, context, args, &slot.budget).map_err(Box::new);
+        // In two whole words: what is written in parts and read whole, on its way out of `catch_unwind`, is waited for.
+        let entry = || match enter(&mut *vm.instance, running, &mut self.board, callback, context, args, &slot.budget) {
+            Ok(Some(result)) => Ok(u64::from(result)),
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        };
         match catch_unwind(AssertUnwindSafe(entry)) {
-            Ok(Ok(result)) => Some(result),
-            Ok(Err(error)) => {
+            Ok(Ok(result)) => Some(Some(result as u32)),
+            Ok(Err(None)) => Some(None),
+            Ok(Err(Some(error))) => {
                 self.failed(plugin, *error);
                 None
             }
@@ -271,6 +291,7 @@ impl Worker {
     }
 
     #[cold]
+    #[inline(never)]
     fn failed(&mut self, plugin: PluginId, error: EntryError) {
         if let EntryError::Stopped { callback, stop } = error {
             self.crashed(plugin, callback, &stop);
@@ -279,6 +300,7 @@ impl Worker {
 
     /// The host's own fault; the VM that it left half way must not be entered again.
     #[cold]
+    #[inline(never)]
     fn panicked(&mut self, plugin: PluginId, callback: Callback) {
         self.crashed(plugin, callback, &HostError::new("the host failed while it ran the plugin").into());
     }

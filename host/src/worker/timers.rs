@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chassis_abi::{Callback, ContextId};
+use chassis_engine_api::clock;
 
 use super::{PluginId, Worker};
 
@@ -11,11 +12,16 @@ use super::{PluginId, Worker};
 pub(super) struct Timer {
     pub(super) plugin: PluginId,
     context: ContextId,
-    period: Duration,
-    next: Instant,
-    /// In which run of the timers it was set; it does not go off in that one.
-    set_in: u64,
+    period: Nanos,
+    next: Nanos,
 }
+
+/// A time span, or a time after the worker's epoch (before it, if negative): a single number is soon compared. At most
+/// [`MOST`] either way, so that two can be added.
+pub(super) type Nanos = i64;
+
+/// 146 years.
+const MOST: Nanos = Nanos::MAX / 2;
 
 impl Worker {
     /// Has timers go by another clock than the system's, for embedders that put the time forward. Timers that are set
@@ -26,16 +32,18 @@ impl Worker {
 
     /// When [`run_timers`](Worker::run_timers) is due.
     pub fn next_timer(&self) -> Option<Instant> {
-        self.timers.iter().map(|timer| timer.next).min()
+        let next = self.timers.iter().map(|timer| timer.next).min()?;
+        let distance = Duration::from_nanos(next.unsigned_abs());
+        if next < 0 { self.epoch.checked_sub(distance) } else { self.epoch.checked_add(distance) }
     }
 
     /// Calls `proxy_on_tick` of each plugin context whose period is over. Ticks that were missed are not made up for.
     pub fn run_timers(&mut self, now: Instant) {
-        self.round += 1;
+        let now = self.nanos(now);
         self.timers_moved = false;
+        self.timers_run_at = Some(now);
         let mut at = 0;
-        // Nearly all timers of a plugin have the same period.
-        let (mut period, mut next) = (Duration::ZERO, now);
+        let running = clock::enter();
         loop {
             let Some(timer) = self.timers.get_mut(at) else {
                 if !self.timers_moved {
@@ -47,17 +55,16 @@ impl Worker {
                 continue;
             };
             at += 1;
-            if timer.next > now || timer.set_in == self.round {
+            if timer.next > now {
                 continue;
             }
-            if timer.period != period {
-                (period, next) = (timer.period, now + timer.period);
-            }
-            timer.next = next;
+            timer.next = now + timer.period;
             let (plugin, context) = (timer.plugin, timer.context);
-            self.enter(plugin, Callback::Tick, context, &[]);
+            self.enter_while(&running, plugin, Callback::Tick, context, &[]);
             self.apply_effects();
         }
+        drop(running);
+        self.timers_run_at = None;
         self.run();
     }
 
@@ -65,8 +72,17 @@ impl Worker {
     pub(super) fn set_timer(&mut self, plugin: PluginId, context: ContextId, period: Duration) {
         self.end_timers(|timer| timer.plugin == plugin && timer.context == context);
         if !period.is_zero() {
-            let (next, set_in) = ((self.clock)() + period, self.round);
-            self.timers.push(Timer { plugin, context, period, next, set_in });
+            // What is set while timers are run does not go off in that run, even if its time is ahead of the clock.
+            let now = self.timers_run_at.unwrap_or(Nanos::MIN).max(self.nanos((self.clock)()));
+            let period = nanos(period);
+            self.timers.push(Timer { plugin, context, period, next: now + period });
+        }
+    }
+
+    fn nanos(&self, time: Instant) -> Nanos {
+        match time.checked_duration_since(self.epoch) {
+            Some(after) => nanos(after),
+            None => -nanos(self.epoch.duration_since(time)),
         }
     }
 
@@ -75,4 +91,8 @@ impl Worker {
         self.timers.retain(|timer| !ends(timer));
         self.timers_moved |= self.timers.len() < before;
     }
+}
+
+fn nanos(span: Duration) -> Nanos {
+    Nanos::try_from(span.as_nanos()).unwrap_or(MOST).min(MOST)
 }
