@@ -226,10 +226,10 @@ impl<S: Send + 'static> Instance<S> for WasmedgeInstance<S> {
         _: &clock::Running,
         export: Export,
         slots: &mut [u64],
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<Outcome, Stop> {
         let handle = self.inner.get().expect_handle(export);
-        self.enter(handle, slots, budget)?;
+        self.enter(handle, slots, *budget)?;
         Ok(Outcome::Done)
     }
 

@@ -105,10 +105,10 @@ impl<S: Send + 'static> Instance<S> for WasmerInstance<S> {
         _: &clock::Running,
         export: Export,
         slots: &mut [u64],
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<Outcome, Stop> {
         let shared = self.owner.shared();
-        self.enter(budget, |store| call(store, shared, export, slots))?;
+        self.enter(*budget, |store| call(store, shared, export, slots))?;
         Ok(Outcome::Done)
     }
 

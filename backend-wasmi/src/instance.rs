@@ -111,9 +111,9 @@ impl<S: Send + 'static> Instance<S> for WasmiInstance<S> {
         _: &clock::Running,
         export: Export,
         slots: &mut [u64],
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<Outcome, Stop> {
-        self.enter(budget, |ctx| call(ctx, export, slots))?;
+        self.enter(*budget, |ctx| call(ctx, export, slots))?;
         Ok(Outcome::Done)
     }
 

@@ -78,7 +78,7 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
     /// Runs the start section and takes the exports down.
     fn start(&mut self, linked: &WasmtimeLinked<S>, budget: Budget) -> Result<(), Stop> {
         let _running = clock::enter();
-        self.spend(budget)?;
+        self.spend(&budget)?;
         let instance = linked.pre.instantiate(&mut self.store).map_err(stop)?;
         let mut callees = Vec::with_capacity(linked.exports.functions.len());
         for listed in &linked.exports.functions {
@@ -98,8 +98,8 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
 
     /// Begins an outer call.
     #[inline]
-    fn spend(&mut self, budget: Budget) -> Result<(), Stop> {
-        if self.store.data_mut().meter.restart(&budget) {
+    fn spend(&mut self, budget: &Budget) -> Result<(), Stop> {
+        if self.store.data_mut().meter.restart(budget) {
             self.ticked();
         }
         if self.store.data().fuel | budget.fuel.is_some() {
@@ -118,7 +118,7 @@ impl<S: Send + 'static> WasmtimeInstance<S> {
     /// Gives a call its fuel, where fuel is counted or asked for.
     #[cold]
     #[inline(never)]
-    fn fuel(&mut self, budget: Budget) -> Result<(), Stop> {
+    fn fuel(&mut self, budget: &Budget) -> Result<(), Stop> {
         if !self.store.data().fuel {
             return Err(HostError::new("a budget with fuel needs an engine of the fuel profile").into());
         }
@@ -135,7 +135,7 @@ impl<S: Send + 'static> Instance<S> for WasmtimeInstance<S> {
         _: &clock::Running,
         export: Export,
         slots: &mut [u64],
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<Outcome, Stop> {
         self.spend(budget)?;
         let Some(Some(callback)) = self.callbacks.get(usize::from(export.0)) else {

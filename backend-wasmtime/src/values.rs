@@ -50,11 +50,13 @@ impl Callee {
     pub(crate) fn call<T: 'static>(&self, store: StoreContextMut<'_, T>, slots: &mut [u64]) -> wasmtime::Result<()> {
         let params = usize::from(self.params);
         let mut values = [MaybeUninit::<ValRaw>::uninit(); MAX_SLOTS];
-        values[0].write(ValRaw::u64(0));
         match slots.first_chunk::<FEW>() {
             // Nearly always: as many copies however many are needed, so nothing to decide.
             Some(few) if params <= FEW => copy(few, &mut values),
-            _ => copy(&slots[..params], &mut values),
+            _ => {
+                values[0].write(ValRaw::u64(0));
+                copy(&slots[..params], &mut values);
+            }
         }
         let space = std::ptr::slice_from_raw_parts_mut(values.as_mut_ptr().cast::<ValRaw>(), MAX_SLOTS);
         // SAFETY: `space` is a valid array, `new` made sure that the function has `params` parameters and at most one

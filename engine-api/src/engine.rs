@@ -83,7 +83,7 @@ pub trait Instance<S>: Send {
     /// If the module does not export it, or `slots` is too short. A panic of a host function passes through.
     #[inline]
     fn call(&mut self, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
-        self.call_while(&clock::enter(), export, slots, budget)
+        self.call_while(&clock::enter(), export, slots, &budget)
     }
 
     /// As [`call`](Instance::call), with the clock kept running by the caller, who may make several calls meanwhile.
@@ -98,7 +98,7 @@ pub trait Instance<S>: Send {
         running: &Running,
         export: Export,
         slots: &mut [u64],
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<Outcome, Stop>;
 
     /// Calls an export with the state made ready for it: a single step across the object-safe edge, where reaching for
@@ -116,7 +116,7 @@ pub trait Instance<S>: Send {
     {
         let entered = Entered { instance: self, entry };
         let Some(export) = entered.instance.state().begin(entered.entry) else { return Err(NotReturned::NotCalled) };
-        match entered.instance.call_while(running, export, S::slots(entered.entry), *budget) {
+        match entered.instance.call_while(running, export, S::slots(entered.entry), budget) {
             Ok(outcome) => {
                 entered.instance.state().end(entered.entry, Ok(()));
                 std::mem::forget(entered);

@@ -152,9 +152,9 @@ impl<S: Send + 'static> Instance<S> for OwnInstance<S> {
         _: &clock::Running,
         export: Export,
         slots: &mut [u64],
-        budget: Budget,
+        budget: &Budget,
     ) -> Result<Outcome, Stop> {
-        self.store.meter = Meter::start(&budget);
+        self.store.meter = Meter::start(budget);
         self.store.depth = 0;
         Running { linked: &self.linked, store: &mut self.store }.enter(export, slots)?;
         Ok(Outcome::Done)

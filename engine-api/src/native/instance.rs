@@ -44,11 +44,11 @@ impl<S> fmt::Debug for NativeInstance<S> {
 }
 
 impl<S: Send + 'static> Instance<S> for NativeInstance<S> {
-    fn call_while(&mut self, _: &Running, export: Export, slots: &mut [u64], budget: Budget) -> Result<Outcome, Stop> {
+    fn call_while(&mut self, _: &Running, export: Export, slots: &mut [u64], budget: &Budget) -> Result<Outcome, Stop> {
         if budget.fuel.is_some() && !self.linked.metered {
             return Err(HostError::new("a fuel limit needs an engine with the profile `fuel`").into());
         }
-        self.store.meter = Meter::start(&budget);
+        self.store.meter = Meter::start(budget);
         self.store.fuel = budget.fuel;
         // Set and not counted down: a panic may have unwound an earlier call.
         self.store.depth = 0;
