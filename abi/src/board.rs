@@ -56,14 +56,21 @@ impl Board {
     }
 
     /// Adds an effect. A guest that asks for the same thing many times in one entry has it once: a repeated timer period
-    /// takes the place of the earlier one, anything else that is repeated changes nothing.
+    /// or consumer takes the place of the earlier one, items of a queue are counted, anything else that is repeated
+    /// changes nothing.
     pub(crate) fn push(&mut self, effect: Effect) {
         let next = self.effects.len();
         let place = *self.asked.entry(effect.subject()).or_insert(next);
         if place == next {
             self.effects.push(effect);
-        } else if let Effect::TickPeriod { .. } = effect {
-            self.effects[place] = effect;
+            return;
+        }
+        match (&mut self.effects[place], effect) {
+            (before, effect @ (Effect::TickPeriod { .. } | Effect::ConsumeQueue { .. })) => *before = effect,
+            (Effect::WakeConsumer { items, .. }, Effect::WakeConsumer { items: more, .. }) => {
+                *items = items.saturating_add(more);
+            }
+            _ => {}
         }
     }
 

@@ -86,6 +86,12 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
         self.args[i] as u32
     }
 
+    /// The `i`-th parameter as the 64-bit number that it is.
+    #[inline]
+    pub(crate) fn long(&self, i: usize) -> u64 {
+        self.args[i]
+    }
+
     #[inline]
     pub(crate) fn state(&mut self) -> &mut VmState {
         self.caller.state()

@@ -6,9 +6,10 @@ use crate::callouts::{CalloutId, HttpCall};
 use crate::context::ContextId;
 use crate::exchange::Direction;
 use crate::headers::HeaderList;
+use crate::services::{ForeignCallback, QueueId};
 use crate::slab::Key;
 
-/// Something that touches a stream or a timer. The host carries effects out in order; those of an entry that was
+/// Something that touches a stream, a timer or another plugin. The host carries effects out in order; those of an entry that was
 /// stopped are dropped.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -55,6 +56,28 @@ pub enum Effect {
         /// The request.
         call: Box<HttpCall>,
     },
+    /// Call `proxy_on_queue_ready` of a plugin context for each item that comes into a queue from now on; it is the only
+    /// consumer.
+    ConsumeQueue {
+        /// The plugin context.
+        context: ContextId,
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Tell the consumer of a queue of items that came.
+    WakeConsumer {
+        /// The queue.
+        queue: QueueId,
+        /// How many, 1 or more.
+        items: u32,
+    },
+    /// Call `proxy_on_foreign_function` of a plugin context whenever a foreign function calls back.
+    ListenForeign {
+        /// The plugin context.
+        context: ContextId,
+        /// What the function calls.
+        callback: ForeignCallback,
+    },
 }
 
 /// What an effect is about.
@@ -66,6 +89,10 @@ pub(crate) enum Subject {
     Timer(ContextId),
     Done(ContextId),
     Callout(CalloutId),
+    Consumer(QueueId),
+    Items(QueueId),
+    /// One for each: they are as many as the calls of the embedder's functions that asked for one.
+    Foreign(usize),
 }
 
 impl Effect {
@@ -77,6 +104,9 @@ impl Effect {
             Effect::TickPeriod { context, .. } => Subject::Timer(*context),
             Effect::Done { context } => Subject::Done(*context),
             Effect::HttpCall { id, .. } => Subject::Callout(*id),
+            Effect::ConsumeQueue { queue, .. } => Subject::Consumer(*queue),
+            Effect::WakeConsumer { queue, .. } => Subject::Items(*queue),
+            Effect::ListenForeign { callback, .. } => Subject::Foreign(callback.address()),
         }
     }
 }

@@ -161,6 +161,15 @@ impl Properties {
         self.values.get(path)
     }
 
+    /// Sets a value, if there is room; whether it was.
+    pub fn insert(&mut self, path: &[u8], value: Bytes) -> bool {
+        let room = self.has_room(path, value.len());
+        if room {
+            self.set(path, value);
+        }
+        room
+    }
+
     /// Whether a value of this size still has room under a path.
     pub(crate) fn has_room(&self, path: &[u8], size: usize) -> bool {
         let (count, bytes) = match self.values.get(path) {

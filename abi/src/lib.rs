@@ -41,10 +41,14 @@ pub use functions::ProxyWasm;
 pub use headers::{HeaderList, InvalidHeader};
 pub use observer::{HostCall, Observer};
 pub use pairs::{MAX_MAP_BYTES, MAX_PAIRS, PairsError};
-pub use services::{LogRecord, NoRandomness, Property, Services};
+pub use services::{
+    DefineMetricError, DequeueError, EnqueueError, ForeignCall, ForeignCallback, ForeignError, ForeignSink, LogRecord,
+    MetricError, MetricId, NoRandomness, Property, QueueConsumer, QueueId, QueueItem, Quotas, Services,
+    SharedDataError, SharedServices, SharedValue,
+};
 pub use slab::{Key, SecondaryMap, Slab};
 pub use state::{Identity, Phase, VmState};
 pub use status::{Errno, Status};
 pub use table::{Allowed, Answer, Group, Param, Row, TABLE, Versions};
-pub use types::{Action, BufferType, LogLevel, MapType, StreamType};
+pub use types::{Action, BufferType, LogLevel, MapType, MetricType, StreamType};
 pub use version::{AbiVersion, MARKERS};

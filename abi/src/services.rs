@@ -1,7 +1,16 @@
 //! What host calls need answered within the call; brought by the embedder.
 
+mod foreign;
+mod shared;
+
 use bytes::Bytes;
 use thiserror::Error;
+
+pub use foreign::{ForeignCall, ForeignCallback, ForeignError, ForeignSink};
+pub use shared::{
+    DefineMetricError, DequeueError, EnqueueError, MetricError, MetricId, QueueConsumer, QueueId, QueueItem, Quotas,
+    SharedDataError, SharedServices, SharedValue,
+};
 
 use crate::callbacks::Callback;
 use crate::context::ContextId;
@@ -31,6 +40,11 @@ pub trait Services: Send {
 
     /// Answers `proxy_get_property` for everything but the plugin's own names and what guests have set.
     fn property(&mut self, exchange: Option<&Exchange>, path: &[&[u8]]) -> Property;
+
+    /// What plugins share; without it they find nothing, and have no room.
+    fn shared(&mut self) -> Option<&mut dyn SharedServices> {
+        None
+    }
 }
 
 /// The outside world gives no random bytes; neither the guest's fault nor the client's.

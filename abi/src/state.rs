@@ -12,6 +12,7 @@ use crate::context::{Context, ContextId, Contexts};
 use crate::entry::Exports;
 use crate::exchange::{Exchange, Lane};
 use crate::headers::HeaderList;
+use crate::services::{Quotas, SharedServices};
 use crate::slab::Key;
 use crate::types::MapType;
 
@@ -28,6 +29,8 @@ pub struct Identity {
     pub vm_configuration: Bytes,
     /// The environment: `NAME=value`, all that the guest sees of one.
     pub environment: Vec<(String, String)>,
+    /// What it may have in the stores that plugins share.
+    pub quotas: Quotas,
 }
 
 /// What kind of guest code runs.
@@ -56,6 +59,8 @@ pub struct VmState {
     pub callouts: Callouts,
     /// What the callback that is entered next is about, if it is a callout's; taken away when it has returned.
     pub answer: Option<Box<CalloutAnswer>>,
+    /// What a foreign function calls back with: buffer 8 in `proxy_on_foreign_function`.
+    pub foreign_arguments: Bytes,
     pub(crate) phase: Phase,
     pub(crate) callback: Option<Callback>,
     pub(crate) effective: ContextId,
@@ -80,6 +85,7 @@ impl VmState {
             configurations: Vec::new(),
             callouts: Callouts::default(),
             answer: None,
+            foreign_arguments: Bytes::new(),
             phase: Phase::Start,
             callback: None,
             effective: 0,
@@ -105,6 +111,12 @@ impl VmState {
     /// The context that host calls are about: the one of the callback, or what the guest chose instead.
     pub fn effective_context(&self) -> ContextId {
         self.effective
+    }
+
+    /// What plugins share, with the plugin that asks.
+    pub(crate) fn shared(&mut self) -> Option<(&mut dyn SharedServices, &Identity)> {
+        let shared = self.board.as_deref_mut()?.services.shared()?;
+        Some((shared, &self.identity))
     }
 
     /// Whether an observer watches.

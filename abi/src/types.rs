@@ -116,3 +116,15 @@ numbered! {
         Upstream = 3 "upstream",
     }
 }
+
+numbered! {
+    /// The type of a metric.
+    MetricType {
+        /// It only grows.
+        Counter = 0 "counter",
+        /// It goes up and down.
+        Gauge = 1 "gauge",
+        /// How values are spread.
+        Histogram = 2 "histogram",
+    }
+}

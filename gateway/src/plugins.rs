@@ -211,6 +211,7 @@ fn load(
             vm_id: String::new(),
             vm_configuration: config.vm_config.clone(),
             environment: Vec::new(),
+            ..Identity::default()
         },
         file: config.file.clone(),
         limits,

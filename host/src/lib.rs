@@ -16,6 +16,7 @@ mod preparer;
 mod properties;
 mod services;
 mod source;
+mod stores;
 mod vm;
 mod worker;
 
@@ -26,5 +27,6 @@ pub use preparer::Preparer;
 pub use properties::attribute;
 pub use services::{HostServices, ServicesFactory};
 pub use source::{SourceError, read_module};
+pub use stores::{ForeignFunction, Stores};
 pub use vm::StartError;
 pub use worker::{Crash, DirectionProgress, Link, PluginId, Progress, StreamKey, Worker};

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis_abi::{AbiVersion, CALLBACKS, Callback, CalloutRules, EXPORTS, Identity, MARKERS, ProxyWasm, VmState};
+use chassis_abi::{
+    AbiVersion, CALLBACKS, Callback, CalloutRules, EXPORTS, Identity, MARKERS, ProxyWasm, Quotas, VmState,
+};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{
     AnyEngine, AnyLinked, Budget, CheckedModule, FrontLimits, Limits, LinkPlan, LoadError, ModuleInfo,
@@ -17,7 +19,7 @@ use crate::source::{SourceError, read_module};
 /// What a plugin is loaded from and how it may behave.
 #[derive(Debug, Clone)]
 pub struct PluginSpec {
-    /// What it is called and configured with.
+    /// What it is called and configured with. Its quotas are those of `limits`, whatever they say here.
     pub identity: Identity,
     /// The module's file, `.wasm` or `.wat`.
     pub file: PathBuf,
@@ -46,15 +48,21 @@ pub struct PluginLimits {
     pub callouts: CalloutRules,
     /// How long a callout may take for which the plugin gives no timeout.
     pub callout_timeout: Duration,
+    /// Bytes of shared data that it set last, keys included.
+    pub shared_data: usize,
+    /// Bytes of the queues that it made, and of its items in any.
+    pub queues: usize,
+    /// How many metrics it may define.
+    pub metrics: usize,
     /// What its module may contain.
     pub front: FrontLimits,
 }
 
 impl Default for PluginLimits {
     /// 50 ms a callback, 500 ms to start, 64 MiB of memory, 10,000 table elements, 60 s of pause, 16 MiB of body;
-    /// no callouts, of which each would have 60 s.
+    /// no callouts, of which each would have 60 s; 16 MiB of shared data, 4 MiB in queues, 1,000 metrics.
     fn default() -> Self {
-        let limits = Limits::default();
+        let (limits, quotas) = (Limits::default(), Quotas::default());
         PluginLimits {
             deadline: Duration::from_millis(50),
             start_deadline: Duration::from_millis(500),
@@ -64,6 +72,9 @@ impl Default for PluginLimits {
             buffered_body: 16 << 20,
             callouts: CalloutRules::default(),
             callout_timeout: Duration::from_secs(60),
+            shared_data: quotas.shared_data,
+            queues: quotas.queues,
+            metrics: quotas.metrics,
             front: FrontLimits::default(),
         }
     }
@@ -80,6 +91,11 @@ impl PluginLimits {
 
     pub(crate) fn instance(&self) -> Limits {
         Limits { memory_bytes: self.memory_bytes, table_elements: self.table_elements }
+    }
+
+    /// What it may have in the stores.
+    pub fn quotas(&self) -> Quotas {
+        Quotas { shared_data: self.shared_data, queues: self.queues, metrics: self.metrics }
     }
 }
 

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services};
+use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services, SharedServices};
 use rustc_hash::FxHashMap;
 
 use crate::log::{LogLine, LogSink, Reason, escape};
 use crate::properties::attribute;
+use crate::stores::{StoreAccess, Stores};
 
 /// Makes the services of one worker, or of the preparer.
 pub type ServicesFactory = Arc<dyn Fn() -> Box<dyn Services> + Send + Sync>;
 
-/// Clocks and random numbers of the system, a log sink, and properties from the stream.
+/// Clocks and random numbers of the system, a log sink, properties from the stream, and stores.
 pub struct HostServices {
     start: Instant,
     sink: Arc<dyn LogSink>,
@@ -22,12 +23,27 @@ pub struct HostServices {
     overrides: Arc<FxHashMap<Vec<u8>, Bytes>>,
     /// How much each plugin logs, by its name: one that logs much does not silence the others.
     rates: HashMap<String, LogRate>,
+    stores: StoreAccess,
 }
 
 impl HostServices {
-    /// Services that log to `sink` what is at `level` or above.
+    /// Services that log to `sink` what is at `level` or above, with stores of their own.
     pub fn new(sink: Arc<dyn LogSink>, level: LogLevel) -> Self {
-        HostServices { start: Instant::now(), sink, level, overrides: Arc::default(), rates: HashMap::new() }
+        HostServices {
+            start: Instant::now(),
+            sink,
+            level,
+            overrides: Arc::default(),
+            rates: HashMap::new(),
+            stores: StoreAccess::new(Stores::new()),
+        }
+    }
+
+    /// Has plugins share what is in these stores. The workers of a process have the same ones, and so has their preparer.
+    #[must_use]
+    pub fn with_stores(mut self, stores: Arc<Stores>) -> Self {
+        self.stores = StoreAccess::new(stores);
+        self
     }
 
     /// Answers these properties, by path with dots, instead of what the stream says.
@@ -92,6 +108,10 @@ impl Services for HostServices {
             Some(value) => Property::Value(value),
             None => Property::NotFound,
         }
+    }
+
+    fn shared(&mut self) -> Option<&mut dyn SharedServices> {
+        Some(&mut self.stores)
     }
 }
 

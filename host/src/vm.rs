@@ -1,7 +1,7 @@
 //! A running VM of a plugin: started, with a plugin context per configuration.
 
 use bytes::Bytes;
-use chassis_abi::{Board, Callback, Context, ContextId, Effect, EntryError, VmState, begin, enter};
+use chassis_abi::{Board, Callback, Context, ContextId, Effect, EntryError, Identity, VmState, begin, enter};
 use chassis_engine_api::{Instance, Stop, clock};
 use thiserror::Error;
 
@@ -51,7 +51,7 @@ pub(crate) fn start(
 fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>) -> Result<Vm, StartError> {
     let limits = &plugin.spec().limits;
     let budget = limits.start_budget();
-    let identity = plugin.spec().identity.clone();
+    let identity = Identity { quotas: limits.quotas(), ..plugin.spec().identity.clone() };
     let vm_configuration = size_of(&identity.vm_configuration);
     let mut instance = begin(plugin.linked(), identity, board, &limits.instance(), budget)
         .map_err(|stop| StartError::Stopped { callback: "the start section", stop })?;

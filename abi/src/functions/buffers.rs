@@ -83,6 +83,9 @@ fn whole(state: &VmState, kind: BufferType) -> Option<Bytes> {
         | (BufferType::GrpcCallMessage, Some(Callback::GrpcReceive)) => {
             state.answer.as_ref().map(|answer| answer.body.clone())
         }
+        (BufferType::ForeignFunctionArguments, Some(Callback::ForeignFunction)) => {
+            Some(state.foreign_arguments.clone())
+        }
         _ => None,
     }
 }

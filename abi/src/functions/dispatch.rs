@@ -225,6 +225,9 @@ fn readable_return<C: Caller<VmState> + ?Sized>(caller: &mut C, row: &Row, slots
     let names = row.params[row.params.len() - outs..].iter();
     let mut data = None;
     for (param, slot) in names.zip(slots) {
+        if row.group == Group::Foreign && *slot == 0 {
+            continue;
+        }
         match (param, data.take()) {
             (Param::Out("data"), _) => data = Some(number(*slot, 4)?),
             (Param::Out("size"), Some(data)) => {

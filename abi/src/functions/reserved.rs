@@ -23,28 +23,9 @@ macro_rules! unavailable {
 }
 
 unavailable! {
-    call_foreign_function [0 2] [4: 4 5: 4] => NotFound;
     grpc_call [0 2 4 6 8] [11: 4] => InternalFailure;
     grpc_stream [0 2 4 6] [8: 4] => InternalFailure;
     grpc_send [1] [] => NotFound;
-    get_shared_data [0] [2: 4 3: 4 4: 4] => NotFound;
-    set_shared_data [0 2] [] => InternalFailure;
-    register_shared_queue [0] [2: 4] => InternalFailure;
-    resolve_shared_queue [0 2] [4: 4] => NotFound;
-    enqueue_shared_queue [1] [] => NotFound;
-    dequeue_shared_queue [] [1: 4 2: 4] => NotFound;
-    define_known_metric [1] [3: 4] => InternalFailure;
-    get_metric [] [1: 8] => NotFound;
-}
-
-/// Counters, gauges and histograms.
-const METRIC_TYPES: u32 = 3;
-
-pub(crate) fn define_metric<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
-    if call.arg(0) >= METRIC_TYPES {
-        return Ok(Status::BadArgument);
-    }
-    define_known_metric(call)
 }
 
 /// There is nothing under this number.

@@ -4,10 +4,14 @@ use chassis_engine_api::{HostModule, Registrar, Sig, Ty};
 
 use super::dispatch::{Function, In, Namespace, Reply};
 use super::wasi_rows::{self, WASI};
-use super::{buffers, callouts, contexts, log, maps, properties, reserved, streams};
+use super::{
+    buffers, callouts, contexts, foreign, log, maps, metrics, properties, queues, reserved, shared_data, streams,
+};
 use crate::call::{Call, Fault};
 use crate::state::VmState;
-use crate::status::Status::{BadArgument, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented};
+use crate::status::Status::{
+    BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented,
+};
 use crate::table::Param::{Bytes, Int, Long, Out, Pairs};
 use crate::table::{ALL, Allowed, Answer, Group, Row, V02, V010, V021, Versions, flatten, result};
 
@@ -123,7 +127,7 @@ host_functions! {
     Done "proxy_done" () -> Status;
         Context, ALL, Callbacks, [Ok, NotFound], "Ends a plugin context that deferred its end." => contexts::done;
     CallForeignFunction "proxy_call_foreign_function" (Bytes("name"), Bytes("arguments"), Out("data"), Out("size")) -> Status;
-        Foreign, ALL, Callbacks, [NotFound], "Calls a function that the embedder registered." => reserved::call_foreign_function;
+        Foreign, ALL, Callbacks, [Ok, NotFound, BadArgument, SerializationFailure, InternalFailure], "Calls a function that the embedder registered, or one of the host's own." => foreign::call;
     GetProperty "proxy_get_property" (Bytes("path"), Out("data"), Out("size")) -> Status;
         Properties, ALL, Callbacks, [Ok, NotFound, SerializationFailure], "Reads a property." => properties::get;
     SetProperty "proxy_set_property" (Bytes("path"), Bytes("value")) -> Status;
@@ -184,25 +188,25 @@ host_functions! {
         Grpc, ALL, Callbacks, [NotFound], "Ends the sending side of a gRPC stream." => reserved::not_found;
 
     GetSharedData "proxy_get_shared_data" (Bytes("key"), Out("data"), Out("size"), Out("cas")) -> Status;
-        SharedData, ALL, Callbacks, [NotFound], "Reads a shared value." => reserved::get_shared_data;
+        SharedData, ALL, Callbacks, [Ok, NotFound], "Reads a value that the VMs of one vm_id share." => shared_data::get;
     SetSharedData "proxy_set_shared_data" (Bytes("key"), Bytes("value"), Int("cas")) -> Status;
-        SharedData, ALL, Callbacks, [InternalFailure], "Sets a shared value." => reserved::set_shared_data;
+        SharedData, ALL, Callbacks, [Ok, CasMismatch, InternalFailure], "Sets a shared value; with a cas other than 0 only if it has not changed since it was read." => shared_data::set;
     RegisterSharedQueue "proxy_register_shared_queue" (Bytes("name"), Out("queue_id")) -> Status;
-        Queue, ALL, Callbacks, [InternalFailure], "Makes a queue, or becomes its consumer." => reserved::register_shared_queue;
+        Queue, ALL, Callbacks, [Ok, InternalFailure], "Makes a queue or finds the one of this name, and becomes its consumer." => queues::register;
     ResolveSharedQueue "proxy_resolve_shared_queue" (Bytes("vm_id"), Bytes("name"), Out("queue_id")) -> Status;
-        Queue, ALL, Callbacks, [NotFound], "Finds a queue." => reserved::resolve_shared_queue;
+        Queue, ALL, Callbacks, [Ok, NotFound], "Finds a queue by vm_id and name." => queues::resolve;
     EnqueueSharedQueue "proxy_enqueue_shared_queue" (Int("queue_id"), Bytes("value")) -> Status;
-        Queue, ALL, Callbacks, [NotFound], "Puts an item into a queue." => reserved::enqueue_shared_queue;
+        Queue, ALL, Callbacks, [Ok, NotFound, InternalFailure], "Puts an item into a queue and wakes its consumer." => queues::enqueue;
     DequeueSharedQueue "proxy_dequeue_shared_queue" (Int("queue_id"), Out("data"), Out("size")) -> Status;
-        Queue, ALL, Callbacks, [NotFound], "Takes an item out of a queue." => reserved::dequeue_shared_queue;
+        Queue, ALL, Callbacks, [Ok, NotFound, Empty], "Takes the first item out of a queue." => queues::dequeue;
     DefineMetric "proxy_define_metric" (Int("type"), Bytes("name"), Out("metric_id")) -> Status;
-        Metrics, ALL, Callbacks, [BadArgument, InternalFailure], "Defines a metric." => reserved::define_metric;
+        Metrics, ALL, Callbacks, [Ok, BadArgument, InternalFailure], "Defines a counter, gauge or histogram, or finds the one of this name." => metrics::define;
     IncrementMetric "proxy_increment_metric" (Int("metric_id"), Long("offset")) -> Status;
-        Metrics, ALL, Callbacks, [NotFound], "Adds to a metric." => reserved::not_found;
+        Metrics, ALL, Callbacks, [Ok, NotFound, BadArgument], "Adds to a counter or a gauge." => metrics::increment;
     RecordMetric "proxy_record_metric" (Int("metric_id"), Long("value")) -> Status;
-        Metrics, ALL, Callbacks, [NotFound], "Records a value of a metric." => reserved::not_found;
+        Metrics, ALL, Callbacks, [Ok, NotFound], "Adds to a counter, sets a gauge, or records a value in a histogram." => metrics::record;
     GetMetric "proxy_get_metric" (Int("metric_id"), Out("value")) -> Status;
-        Metrics, ALL, Callbacks, [NotFound], "Reads a metric." => reserved::get_metric;
+        Metrics, ALL, Callbacks, [Ok, NotFound, BadArgument], "Reads a counter or a gauge." => metrics::get;
 
     NotifyMemoryGrowth "emscripten_notify_memory_growth" (Int("memory")) -> None;
         Toolchain, Versions::Extension, Everywhere, [], "Emscripten says that a memory grew." => reserved::nothing;

@@ -74,8 +74,10 @@ fn streams_metrics_and_contexts() {
             };
             assert_eq!(wasm.env("proxy_continue_stream", &[kind]).unwrap(), continued, "{kind}");
             assert_eq!(wasm.env("proxy_close_stream", &[kind]).unwrap(), if kind <= 3 { 0 } else { BAD }, "{kind}");
-            let metric = if kind <= 2 { Status::InternalFailure as u32 } else { BAD };
-            assert_eq!(wasm.env("proxy_define_metric", &[kind, 0, 0, 0]).unwrap(), metric, "{kind}");
+            // A name for each type.
+            let [name, len] = wasm.put(0x1000, &kind.to_le_bytes());
+            let metric = if kind <= 2 { 0 } else { BAD };
+            assert_eq!(wasm.env("proxy_define_metric", &[kind, name, len, 0]).unwrap(), metric, "{kind}");
         }
         for context in BEYOND.into_iter().chain([0, 5, 1000]) {
             assert_eq!(wasm.env("proxy_set_effective_context", &[context]).unwrap(), BAD, "{context}");

@@ -14,5 +14,7 @@ mod pointers;
 mod properties;
 mod random;
 mod rig;
+mod sharing;
+mod shelf;
 mod statuses;
 mod wasi;

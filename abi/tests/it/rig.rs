@@ -6,11 +6,14 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use chassis_abi::{
     Answer, Board, CALLBACKS, Callback, Context, ContextId, EXPORTS, EntryError, Exchange, HeaderList, Identity, Key,
-    Lane, LogLevel, LogRecord, NoRandomness, Property, ProxyWasm, Row, Services, TABLE, VmState, begin, enter,
+    Lane, LogLevel, LogRecord, NoRandomness, Property, ProxyWasm, Row, Services, SharedServices, TABLE, VmState, begin,
+    enter,
 };
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::native::{Guest, Host, NativeEngine};
 use chassis_engine_api::{AnyLinked, Budget, CheckedModule, FrontLimits, Instance, Limits, Stop, Ty, clock, erase};
+
+use crate::shelf::Shelf;
 
 /// Where a guest keeps the data that it passes; the first kilobyte is for return slots.
 pub(crate) const DATA: u32 = 0x1000;
@@ -52,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) panics: Mutex<bool>,
     /// Whether there are no random bytes.
     pub(crate) no_randomness: Mutex<bool>,
+    /// What plugins share.
+    pub(crate) shelf: Shelf,
 }
 
 struct Script(Arc<Shared>);
@@ -172,7 +177,7 @@ impl Wasm<'_> {
     }
 }
 
-struct Outside(Arc<Shared>);
+struct Outside(Arc<Shared>, Shelf);
 
 impl Services for Outside {
     fn realtime_nanos(&mut self) -> u64 {
@@ -203,6 +208,10 @@ impl Services for Outside {
         let path = String::from_utf8_lossy(&path.join(&b'.')).into_owned();
         let known = self.0.known.lock().unwrap();
         known.iter().find(|(name, _)| *name == path).map_or(Property::NotFound, |(_, value)| value.clone())
+    }
+
+    fn shared(&mut self) -> Option<&mut dyn SharedServices> {
+        Some(&mut self.1)
     }
 }
 
@@ -268,6 +277,7 @@ pub(crate) fn identity() -> Identity {
         vm_id: "vm".into(),
         vm_configuration: Bytes::from_static(b"vm configuration"),
         environment: vec![("A".into(), "1".into()), ("LONG".into(), "value".into())],
+        ..Identity::default()
     }
 }
 
@@ -279,7 +289,7 @@ impl Rig {
     pub(crate) fn of(wat: &str) -> Self {
         let shared = Arc::new(Shared::default());
         let linked = linked(wat, &shared);
-        let mut board = Some(Board::new(Box::new(Outside(shared.clone()))));
+        let mut board = Some(Board::new(Box::new(Outside(shared.clone(), shared.shelf.clone()))));
         let mut instance = begin(&*linked, identity(), &mut board, &Limits::default(), Budget::UNLIMITED).unwrap();
         let exchanges = &mut board.as_mut().unwrap().exchanges;
         let (exchange, other_exchange) = (exchanges.insert(request()), exchanges.insert(request()));
@@ -350,7 +360,7 @@ impl Rig {
         let state = self.instance.state();
         let (contexts, callouts) = (&state.contexts, state.callouts.ids());
         let mut text = format!("{:?} {:?} {contexts:?} {callouts:?}", board.exchanges, board.effects);
-        write!(text, " {}", self.shared.logs.lock().unwrap().len()).unwrap();
+        write!(text, " {} {:?}", self.shared.logs.lock().unwrap().len(), self.shared.shelf).unwrap();
         text
     }
 }

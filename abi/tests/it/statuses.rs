@@ -91,6 +91,46 @@ fn with_mistakes(wasm: &mut Wasm<'_>) {
     assert_eq!(wasm.property("known"), Ok(b"yes".to_vec()));
 }
 
+/// Stores with something in them, and full.
+fn with_stores(wasm: &mut Wasm<'_>) {
+    fn call(wasm: &mut Wasm<'_>, name: &str, texts: &[&str], behind: &[u32]) -> u32 {
+        let mut args = Vec::new();
+        for (i, text) in texts.iter().enumerate() {
+            args.extend(wasm.put(DATA + 0x400 * i as u32, text.as_bytes()));
+        }
+        args.extend(behind);
+        wasm.env(name, &args).unwrap()
+    }
+    for (key, cas, status) in [("a", 0, 0), ("a", 9, 8), ("b", 0, 0), ("c", 0, 0), ("d", 0, 10)] {
+        assert_eq!(call(wasm, "proxy_set_shared_data", &[key, ""], &[cas]), status);
+    }
+    assert_eq!(call(wasm, "proxy_get_shared_data", &["a"], &[16, 20, 24]), 0);
+    for (queue, status) in [("a", 0), ("b", 0), ("c", 0), ("d", 10)] {
+        assert_eq!(call(wasm, "proxy_register_shared_queue", &[queue], &[0]), status);
+    }
+    assert_eq!(call(wasm, "proxy_resolve_shared_queue", &["", "a"], &[0]), 0);
+    assert_eq!(call(wasm, "proxy_resolve_shared_queue", &["", "e"], &[0]), 1);
+    assert_eq!(wasm.env("proxy_dequeue_shared_queue", &[1, 0, 4]).unwrap(), 7);
+    for status in [0, 0, 0, 10] {
+        assert_eq!(wasm.env("proxy_enqueue_shared_queue", &[1, DATA, 1]).unwrap(), status);
+    }
+    assert_eq!(wasm.env("proxy_dequeue_shared_queue", &[1, 0, 4]).unwrap(), 0);
+    for (kind, name, status) in [(0, "c", 0), (1, "c", 2), (2, "h", 0), (1, "g", 0), (1, "f", 10)] {
+        let [at, len] = wasm.put(DATA, name.as_bytes());
+        assert_eq!(wasm.env("proxy_define_metric", &[kind, at, len, 0]).unwrap(), status);
+    }
+    for (id, offset, status) in [(1, 1, 0), (1, u64::MAX, 2), (9, 1, 1)] {
+        assert_eq!(wasm.import("env", "proxy_increment_metric", &[id, offset]).unwrap(), status);
+    }
+    assert_eq!(wasm.import("env", "proxy_record_metric", &[1, 1]).unwrap(), 0);
+    for (id, status) in [(1, 0), (2, 2), (9, 1)] {
+        assert_eq!(wasm.env("proxy_get_metric", &[id, 0]).unwrap(), status);
+    }
+    for (name, status) in [("echo", 0), ("bad argument", 2), ("no form", 3), ("fails", 10), ("else", 1)] {
+        assert_eq!(call(wasm, "proxy_call_foreign_function", &[name, ""], &[0, 0]), status);
+    }
+}
+
 #[test]
 fn every_listed_status_is_reached_and_no_other() {
     let reached = Reached::default();
@@ -102,6 +142,8 @@ fn every_listed_status_is_reached_and_no_other() {
     rig.exchange().body_limit = 1 << 15;
     callouts::allow(&mut rig, 120);
     rig.request(with_mistakes);
+    let mut rig = watched(&reached);
+    rig.request(with_stores);
     let mut rig = watched(&reached);
     let root = rig.root;
     if let Some(Context::Plugin { pending_done, .. }) = rig.instance.state().contexts.get_mut(root) {

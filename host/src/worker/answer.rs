@@ -65,6 +65,9 @@ impl Worker {
                 self.set_timer(plugin, context, Duration::from_millis(u64::from(milliseconds)));
             }
             Effect::HttpCall { id, call } => self.start_http_call(plugin, id, call),
+            Effect::ConsumeQueue { context, queue } => self.consume(plugin, context, queue),
+            Effect::WakeConsumer { queue, items } => self.wake_consumer(queue, items),
+            Effect::ListenForeign { context, callback } => self.listen(plugin, context, &callback),
             _ => {}
         }
     }

@@ -87,6 +87,7 @@ impl Worker {
         if let Some(spare) = spare {
             self.install(plugin, spare);
         }
+        self.forget_signals(plugin);
         self.replenish(plugin);
     }
 }

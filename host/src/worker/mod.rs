@@ -5,6 +5,7 @@ mod crash;
 mod events;
 mod prepared;
 mod reuse;
+mod signals;
 mod stream;
 mod timers;
 
@@ -30,6 +31,7 @@ pub use self::stream::{DirectionProgress, Progress, StreamKey};
 
 use self::prepared::{Slot, VmSlot};
 use self::reuse::Spares;
+use self::signals::Inbox;
 use self::stream::Stream;
 use self::timers::Timer;
 use crate::callouts::CalloutQueue;
@@ -64,6 +66,8 @@ pub struct Worker {
     pub(crate) streams: SecondaryMap<Box<Stream>>,
     slots: Vec<Slot>,
     dirty: VecDeque<(Key, Direction)>,
+    /// What came from other threads, and from guests here for each other.
+    inbox: Arc<Inbox>,
     timers: Vec<Timer>,
     pub(crate) callouts: CalloutQueue,
     /// Whether timers were taken out of `timers`, so that others are at another place there.
@@ -103,6 +107,7 @@ impl Worker {
             streams: SecondaryMap::default(),
             slots: Vec::new(),
             dirty: VecDeque::new(),
+            inbox: Arc::default(),
             timers: Vec::new(),
             callouts: CalloutQueue::default(),
             timers_moved: false,
@@ -148,9 +153,11 @@ impl Worker {
         }
     }
 
-    /// Wakes this when a VM was prepared, when work was left for the next turn, or when there is something to be done for
-    /// callouts; [`receive_prepared`](Worker::receive_prepared) and [`take_callout`](Worker::take_callout) are due then.
+    /// Wakes this when a VM was prepared, when items came into queues that plugins here consume, when a foreign function
+    /// calls one of them back, when work was left for the next turn, or when there is something to be done for callouts;
+    /// [`receive_prepared`](Worker::receive_prepared) and [`take_callout`](Worker::take_callout) are due then.
     pub fn set_waker(&mut self, waker: Option<Waker>) {
+        self.inbox.set_waker(waker.clone());
         self.waker = waker;
     }
 
@@ -168,7 +175,7 @@ impl Worker {
 
     /// Whether work was left for the next turn, which any event is and [`receive_prepared`](Worker::receive_prepared).
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || self.has_signals()
     }
 
     /// Begins a stream with a request whose headers have come (pseudo-headers first); `attributes` are what properties
@@ -310,25 +317,31 @@ impl Worker {
         self.dirty.push_back((key, direction));
     }
 
-    /// Advances streams that something was left to be done for, first come, first served.
+    /// Advances streams that something was left to be done for, first come, first served, and delivers signals.
     #[inline]
     pub(crate) fn run(&mut self) {
-        if !self.dirty.is_empty() {
-            self.run_dirty();
+        if self.has_work() {
+            self.run_turn();
         }
     }
 
-    fn run_dirty(&mut self) {
+    fn run_turn(&mut self) {
         let end = self.entries + ENTRIES_PER_TURN;
         while self.entries < end {
-            let Some((key, direction)) = self.dirty.pop_front() else { return };
+            let Some((key, direction)) = self.dirty.pop_front() else {
+                if !self.has_signals() {
+                    return;
+                }
+                self.deliver_one();
+                continue;
+            };
             self.advance(key, direction);
             self.count(key);
             if let Some(waker) = self.streams.get_mut(key).and_then(|stream| stream.take_waker()) {
                 waker.wake();
             }
         }
-        if let Some(waker) = self.waker.as_ref().filter(|_| !self.dirty.is_empty()) {
+        if let Some(waker) = self.waker.as_ref().filter(|_| self.has_work()) {
             waker.wake_by_ref();
         }
     }

@@ -20,7 +20,7 @@ pub(super) struct Slot {
     pub(super) budget: Budget,
     pub(super) vm: VmSlot,
     pub(super) spare: Option<Vm>,
-    /// How many VMs it has had.
+    /// How many VMs it has had; tells what is for this one from what was for another.
     pub(super) installed: u64,
     /// How many VMs the preparer was asked for and has not delivered.
     ordered: usize,
@@ -57,8 +57,8 @@ impl Slot {
 }
 
 impl Worker {
-    /// Takes over VMs that the preparer has started, lets streams go on that waited for one, and does what was left for
-    /// this turn.
+    /// Takes over VMs that the preparer has started, lets streams go on that waited for one, delivers signals of queues
+    /// and foreign functions, and does what was left for this turn.
     pub fn receive_prepared(&mut self) {
         while let Ok(prepared) = self.prepared.try_recv() {
             self.accept(prepared);
