@@ -79,6 +79,7 @@ fn seen(what: What, trip: &Trip, view: &View) -> Vec<String> {
         What::Logs => without_blanks_at_ends(trace::logs(&trip.entries)),
         What::Callouts => without_blanks_at_ends(trip.callouts.clone()),
         What::Counts => counts(&trip.entries, &view.lines),
+        What::Metrics => trip.metrics.lines().map(str::to_owned).collect(),
         What::Upstream => arrived(request),
         What::UpstreamMethod => pseudo(request, b":method"),
         What::UpstreamPath => pseudo(request, b":path"),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis_abi::{Identity, LogLevel};
 use chassis_conformance::drive::{
-    self, Ask, Cut, LOAD, Origin, Outcome, Plan, Report, Run, SCHEMA, Scripted, Settings, Trip, Upstream,
+    self, Ask, Cut, LOAD, Origin, Outcome, Plan, Report, Run, SCHEMA, Scripted, Settings, Sharing, Trip, Upstream,
 };
 use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 use clap::ValueEnum;
@@ -266,6 +266,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         properties: Arc::new(properties),
         level: args.log_level.into(),
         settings: Settings { ticks: args.ticks, pause_limit: args.pause_limit },
+        sharing: Sharing::default(),
     })
 }
 

@@ -13,7 +13,7 @@ use chassis_engines::{OpenError, ProxyWasmEngine, open};
 use chassis_gateway::config::{Config, ConfigError};
 use chassis_gateway::plugins::{LoadFailure, PluginFailure, Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
-use chassis_host::{HostServices, LogSink};
+use chassis_host::{HostServices, LogSink, Stores};
 
 use self::log::{Format, Level, TracingSink};
 use crate::choice::{self, Compile};
@@ -100,8 +100,11 @@ fn load(args: &Args, config: &Config, forced: Option<ProxyWasmEngine>) -> Result
     let sink: Arc<dyn LogSink> = Arc::new(TracingSink);
     let level = args.log_level.into();
     let services = {
-        let sink = Arc::clone(&sink);
-        Arc::new(move || Box::new(HostServices::new(Arc::clone(&sink), level)) as Box<dyn Services>)
+        let (sink, stores) = (Arc::clone(&sink), Stores::new());
+        Arc::new(move || {
+            let services = HostServices::new(Arc::clone(&sink), level);
+            Box::new(services.with_stores(Arc::clone(&stores))) as Box<dyn Services>
+        })
     };
     let policy = args.compile.policy()?;
     Plugins::load(config, &args.file, &engine, &policy, services, sink).map_err(not_loaded)

@@ -35,9 +35,21 @@ pub struct CaseFile {
     /// Environment variables of the guest.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// The plugin's `vm_id`, within which data and queues are shared; empty unless given.
+    #[serde(default)]
+    pub vm_id: String,
     /// Properties by their paths with dots; they go before what the request says.
     #[serde(default)]
     pub properties: BTreeMap<String, Content>,
+    /// Shared data of the plugin's `vm_id` that is there before it starts, by key.
+    #[serde(default)]
+    pub shared_data: BTreeMap<String, Content>,
+    /// Foreign functions that there are besides the host's own, by name.
+    #[serde(default)]
+    pub foreign_functions: BTreeMap<String, ForeignFunction>,
+    /// Another plugin in the same worker, which starts first. No request passes it; what it does is seen with what the
+    /// plugin does.
+    pub beside: Option<Beside>,
     /// Log lines below it are dropped; `trace` unless given.
     #[serde(default)]
     pub log_level: Level,
@@ -82,6 +94,49 @@ pub struct Guest {
     /// A module below `plugins/`, as `rust/prime-auth` or `wat/loop`.
     #[schemars(with = "Option<String>")]
     pub plugin: Option<At<String>>,
+}
+
+/// A second plugin.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Beside {
+    /// Its guest.
+    #[schemars(with = "Guest")]
+    pub guest: At<Guest>,
+    /// Its configuration.
+    #[serde(default)]
+    pub config: Content,
+    /// Its `vm_id`; empty unless given.
+    #[serde(default)]
+    pub vm_id: String,
+}
+
+/// What a foreign function does.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignFunction {
+    /// It answers this.
+    Answers(Content),
+    /// It answers its arguments.
+    Echoes,
+    /// It fails with this.
+    Fails(ForeignFailure),
+    /// It answers nothing, and calls the plugin back with this number and its own arguments.
+    CallsBack(u32),
+}
+
+/// How a foreign function fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignFailure {
+    /// `not_found`.
+    NotFound,
+    /// `bad_argument`.
+    BadArgument,
+    /// `serialization_failure`.
+    SerializationFailure,
+    /// `internal_failure`.
+    InternalFailure,
 }
 
 /// A version of the ABI.
@@ -151,6 +206,13 @@ pub struct Limits {
     pub callouts_per_stream: Option<usize>,
     /// Bytes that callouts under way send together; 64 MiB unless given.
     pub callout_bytes: Option<Size>,
+    /// Shared data that the plugin set last, keys and 64 bytes for each included; 16 MiB unless given.
+    pub shared_data: Option<Size>,
+    /// Queues of the plugin, 256 bytes for each included, and its items in any, 64 bytes for each included; 4 MiB unless
+    /// given.
+    pub queues: Option<Size>,
+    /// Metrics that it may define; 1,000 unless given.
+    pub metrics: Option<usize>,
 }
 
 /// A request. `:authority` is `localhost` and `:scheme` is `http`.
@@ -272,6 +334,9 @@ pub struct Expect {
     /// How often callbacks and host functions were called, the start included.
     #[schemars(with = "Option<BTreeMap<String, u64>>")]
     pub counts: Option<At<BTreeMap<String, u64>>>,
+    /// The metrics that plugins have defined, at the end of the request, in the text format of Prometheus.
+    #[schemars(with = "Option<Text>")]
+    pub metrics: Option<At<Text>>,
     /// The request that reached the upstream in whole, or `none`.
     #[schemars(with = "Option<Reached<RequestSeen>>")]
     pub upstream: Option<At<Reached<RequestSeen>>>,
@@ -420,6 +485,28 @@ named! {
         Error "error",
         /// Something failed badly.
         Critical "critical",
+    }
+}
+
+impl From<&ForeignFunction> for drive::Function {
+    fn from(function: &ForeignFunction) -> Self {
+        match function {
+            ForeignFunction::Answers(answer) => Self::Answers(answer.bytes().into()),
+            ForeignFunction::Echoes => Self::Echoes,
+            ForeignFunction::Fails(failure) => Self::Fails((*failure).into()),
+            ForeignFunction::CallsBack(number) => Self::CallsBack(*number),
+        }
+    }
+}
+
+impl From<ForeignFailure> for chassis_abi::ForeignError {
+    fn from(failure: ForeignFailure) -> Self {
+        match failure {
+            ForeignFailure::NotFound => Self::NotFound,
+            ForeignFailure::BadArgument => Self::BadArgument,
+            ForeignFailure::SerializationFailure => Self::SerializationFailure,
+            ForeignFailure::InternalFailure => Self::InternalFailure,
+        }
     }
 }
 

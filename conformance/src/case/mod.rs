@@ -25,8 +25,8 @@ pub(crate) use views::{NONE, SOMETHING, View, What, text_lines};
 pub use yaml::Mistake;
 pub(crate) use yaml::read;
 
-use crate::drive::{Ask, Cut, Message, Origin, Plan, Scripted, Settings};
-use file::{Request, Response};
+use crate::drive::{Ask, Beside, Cut, Message, Origin, Plan, Scripted, Settings, Sharing};
+use file::{ForeignFunction, Request, Response};
 use values::{Content, Fields, Reached, Size};
 
 /// A case, ready to be run.
@@ -41,6 +41,8 @@ pub struct Case {
     /// What the engine must be able to do.
     pub needs: Vec<Need>,
     pub(crate) module: Module,
+    /// That of the plugin beside, if there is one.
+    second: Option<Module>,
     /// Whether it is part of this library, and so is its guest.
     embedded: bool,
     pub(crate) asks: Vec<Ask>,
@@ -68,6 +70,16 @@ impl Case {
             return Err(Mistake { line: 0, column: 0, message });
         }
         let module = guest::module(&file.guest, source, beside)?;
+        let (second, beside) = match &file.beside {
+            Some(second) => {
+                let module = guest::module(&second.guest, source, beside)?;
+                let identity = identity("beside", &second.vm_id);
+                let spec = PluginSpec { identity, ..spec(&file, format!("{area}/{name}: beside")) };
+                let configuration = Bytes::from(second.config.bytes());
+                (Some(module), Some(Box::new(Beside { spec, module: None, configuration })))
+            }
+            None => (None, None),
+        };
         let shown = match &module {
             Module::Plugin(plugin) => format!("plugins/{plugin}"),
             Module::Binary(_) => format!("{area}/{name}"),
@@ -89,11 +101,16 @@ impl Case {
             properties: Arc::new(properties),
             level: file.log_level.into(),
             settings: Settings { ticks: file.ticks, pause_limit: spec.limits.pause },
+            sharing: Sharing {
+                data: file.shared_data.iter().map(|(key, value)| (key.clone().into(), value.bytes().into())).collect(),
+                functions: file.foreign_functions.iter().map(|(name, does)| (name.clone(), does.into())).collect(),
+                beside,
+            },
         };
         let upstream = Others::new(Scripted(response(&file.upstream)?), &file.callouts)?;
         let (area, name) = (area.to_owned(), name.to_owned());
         let (about, needs) = (file.about, file.needs);
-        Ok(Case { area, name, about, needs, module, embedded: false, asks, upstream, views, spec, plan })
+        Ok(Case { area, name, about, needs, module, second, embedded: false, asks, upstream, views, spec, plan })
     }
 
     /// `area/name`.
@@ -123,6 +140,12 @@ impl Case {
                 }
             }
             Module::Plugin(plugin) => plan.spec.file = plugin_file(plugins, plugin),
+        }
+        if let (Some(module), Some(beside)) = (&self.second, &mut plan.sharing.beside) {
+            match module {
+                Module::Binary(module) => beside.module = Some(module.clone()),
+                Module::Plugin(plugin) => beside.spec.file = plugin_file(plugins, plugin),
+            }
         }
         plan
     }
@@ -154,6 +177,12 @@ fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
     [&file.config, &file.vm_config]
         .into_iter()
         .chain(file.properties.values())
+        .chain(file.shared_data.values())
+        .chain(file.beside.iter().map(|beside| &beside.config))
+        .chain(file.foreign_functions.values().filter_map(|function| match function {
+            ForeignFunction::Answers(answer) => Some(answer),
+            _ => None,
+        }))
         .chain(requests.filter_map(|request| request.body.as_ref()))
         .chain(&file.upstream.body)
         .chain(file.callouts.values().flatten().filter_map(|answer| answer.body.as_ref()))
@@ -166,16 +195,19 @@ pub(crate) fn plugin_file(plugins: &Path, plugin: &str) -> PathBuf {
     if binary.exists() { binary } else { plugins.join(format!("{plugin}.wat")) }
 }
 
+fn identity(name: &str, vm_id: &str) -> Identity {
+    Identity { name: name.to_owned(), vm_id: vm_id.to_owned(), ..Identity::default() }
+}
+
 fn spec(file: &CaseFile, shown: String) -> PluginSpec {
     let defaults = PluginLimits::default();
     let limits = &file.limits;
     let bytes = |size: Option<Size>, default: u64| size.map_or(default, |size| size.0);
     PluginSpec {
         identity: Identity {
-            name: "plugin".to_owned(),
             vm_configuration: Bytes::from(file.vm_config.bytes()),
             environment: file.environment.clone().into_iter().collect(),
-            ..Identity::default()
+            ..identity("plugin", &file.vm_id)
         },
         file: shown.into(),
         limits: PluginLimits {
@@ -187,6 +219,9 @@ fn spec(file: &CaseFile, shown: String) -> PluginSpec {
             buffered_body: usize::try_from(bytes(limits.buffered_body, defaults.buffered_body as u64))
                 .unwrap_or(usize::MAX),
             callouts: callouts::rules(file),
+            shared_data: limits.shared_data.map_or(defaults.shared_data, Size::bytes),
+            queues: limits.queues.map_or(defaults.queues, Size::bytes),
+            metrics: limits.metrics.unwrap_or(defaults.metrics),
             ..defaults
         },
         fail_policy: FailPolicy::Closed,

@@ -30,6 +30,7 @@ pub(crate) enum What {
     Logs,
     Counts,
     Callouts,
+    Metrics,
     /// Whether anything arrived at all.
     Upstream,
     UpstreamMethod,
@@ -51,7 +52,14 @@ impl What {
     pub(crate) fn is_block(self) -> bool {
         matches!(
             self,
-            What::Start | What::Trace | What::Callbacks | What::Calls | What::Logs | What::Counts | What::Callouts
+            What::Start
+                | What::Trace
+                | What::Callbacks
+                | What::Calls
+                | What::Logs
+                | What::Counts
+                | What::Callouts
+                | What::Metrics
         )
     }
 
@@ -69,6 +77,7 @@ impl What {
             What::Logs => "logs",
             What::Counts => "counts",
             What::Callouts => "callouts",
+            What::Metrics => "metrics",
             What::Upstream => "upstream",
             What::UpstreamMethod => "upstream.method",
             What::UpstreamPath => "upstream.path",
@@ -129,6 +138,7 @@ fn views(expect: &Expect) -> Result<Vec<View>, Mistake> {
         (What::Calls, &expect.calls),
         (What::Logs, &expect.logs),
         (What::Callouts, &expect.callouts),
+        (What::Metrics, &expect.metrics),
     ];
     for (what, block) in blocks {
         block.iter().for_each(|block| add(what, line(block), lines(&block.value)));

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chassis_abi::{Callback, Direction, HeaderList, HttpCall};
-use chassis_host::{CalloutFailure, HttpAnswer, Link, Plugin, PluginId, Preparer, StartError, StreamKey, Worker};
+use chassis_host::{
+    CalloutFailure, HttpAnswer, Link, Plugin, PluginId, Preparer, StartError, Stores, StreamKey, Worker,
+};
 
 use super::callouts::Outside;
 use super::record::{Entry, Recorder, START_SECTION};
@@ -149,6 +151,8 @@ pub struct Trip {
     pub before_upstream: usize,
     /// How many entries came before the client had its answer.
     pub before_answer: usize,
+    /// The metrics that plugins have defined by its end, in the text format of Prometheus.
+    pub metrics: String,
 }
 
 impl Trip {
@@ -165,6 +169,7 @@ impl Trip {
             before_upstream: entries.len(),
             before_answer: entries.len(),
             entries,
+            metrics: String::new(),
         }
     }
 
@@ -182,6 +187,9 @@ pub(super) struct World {
     /// The one that the services share.
     pub(super) recorder: Recorder,
     pub(super) preparer: Preparer,
+    pub(super) stores: Arc<Stores>,
+    /// A plugin that is started before, with its configuration.
+    pub(super) beside: Option<(Arc<Plugin>, Bytes)>,
 }
 
 /// A started plugin.
@@ -192,7 +200,11 @@ pub(super) struct Driver {
     clock: Clock,
     settings: Settings,
     callouts: Outside,
+    stores: Arc<Stores>,
 }
+
+/// For how many turns signals are delivered at once: a guest may signal itself for ever.
+const TURNS: u32 = 100;
 
 /// For how long starting another VM is waited for, beyond all deadlines.
 const PREPARED: Duration = Duration::from_secs(60);
@@ -201,20 +213,26 @@ impl Driver {
     /// Starts a plugin with its configuration. What the guest did is in the recorder, even if it does not start.
     ///
     /// # Errors
-    /// If it does not start.
+    /// The plugin that does not start, and why.
     pub(super) fn start(
         plugin: Arc<Plugin>,
         configuration: Bytes,
         world: World,
         settings: Settings,
-    ) -> Result<Self, StartError> {
-        let World { services, clock, recorder, preparer } = world;
+    ) -> Result<Self, (Arc<Plugin>, StartError)> {
+        let World { services, clock, recorder, preparer, stores, beside } = world;
         let mut worker = Worker::new(Box::new(services), Arc::new(Silent), preparer);
         let timers = clock.clone();
         worker.set_clock(Arc::new(move || timers.now()));
         worker.set_observer(Some(Box::new(recorder.clone())));
-        let plugin = worker.add_plugin(plugin, vec![configuration])?;
-        Ok(Driver { worker, plugin, recorder, clock, settings, callouts: Outside::default() })
+        let mut add = |plugin: Arc<Plugin>, configuration| {
+            worker.add_plugin(plugin.clone(), vec![configuration]).map_err(|error| (plugin, error))
+        };
+        if let Some((beside, configuration)) = beside {
+            add(beside, configuration)?;
+        }
+        let plugin = add(plugin, configuration)?;
+        Ok(Driver { worker, plugin, recorder, clock, settings, stores, callouts: Outside::default() })
     }
 
     /// Drives one request to its end.
@@ -222,6 +240,7 @@ impl Driver {
         let request = &ask.request;
         // After a crash there may be no VM yet.
         self.worker.wait_prepared(PREPARED);
+        self.deliver();
         let links: Arc<[Link]> = [Link { plugin: self.plugin, configuration: 0 }].into();
         let key = self.worker.open(links, request.headers.clone(), attributes());
         let mut stream =
@@ -255,6 +274,7 @@ impl Driver {
             backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
         });
         self.worker.close(key);
+        self.deliver();
 
         let entries = self.recorder.take();
         let error = crash.or_else(|| entries.iter().find_map(stopped));
@@ -276,6 +296,16 @@ impl Driver {
             before_upstream: before_upstream.min(entries.len()),
             before_answer: before_answer.min(entries.len()),
             entries,
+            metrics: self.stores.prometheus(),
+        }
+    }
+
+    /// Delivers the signals of queues and foreign functions that are left.
+    fn deliver(&mut self) {
+        let mut turns = 0;
+        while self.worker.has_work() && turns < TURNS {
+            self.worker.receive_prepared();
+            turns += 1;
         }
     }
 

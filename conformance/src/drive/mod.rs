@@ -7,6 +7,7 @@ mod plan;
 mod record;
 mod run;
 mod services;
+mod sharing;
 mod text;
 mod upstream;
 
@@ -16,4 +17,5 @@ pub use plan::{Plan, run};
 pub use record::{Call, Entry, Line, Step, Stopped};
 pub use run::{Report, Run, SCHEMA, outcome, value_text};
 pub use services::Origin;
+pub use sharing::{Beside, Function, Sharing};
 pub use upstream::Scripted;

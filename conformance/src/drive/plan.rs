@@ -13,6 +13,7 @@ use chassis_host::{Plugin, PluginSpec, Preparer};
 use super::driver::{Ask, Driver, Error, LOAD, Settings, Trip, Upstream, World, start_error};
 use super::record::Recorder;
 use super::services::{Clock, Origin, RunServices};
+use super::sharing::Sharing;
 
 /// Everything about runs that does not depend on the engine.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct Plan {
     pub level: LogLevel,
     /// How requests are driven.
     pub settings: Settings,
+    /// What is there besides the plugin. Each run begins with stores of its own.
+    pub sharing: Sharing,
 }
 
 /// Drives requests through the plugin on an engine, one after the other in the same VM: a trip for each, or a single one
@@ -46,35 +49,45 @@ pub fn run<'a>(
     requests: impl IntoIterator<Item = &'a Ask>,
     upstream: &mut dyn Upstream,
 ) -> io::Result<Vec<Trip>> {
-    let plugin = match load(engine, plan) {
-        Ok(plugin) => plugin,
+    let (plugin, beside) = match load(engine, plan) {
+        Ok(loaded) => loaded,
         Err(message) => {
             let error = Error { kind: LOAD, callback: String::new(), message, backtrace: Vec::new() };
             return Ok(vec![Trip::not_loaded(error, Vec::new())]);
         }
     };
+    let stores = plan.sharing.stores(&plan.spec.identity);
     let recorder = Recorder::default();
     let clock = Clock::new(&plan.origin);
     let (origin, level, properties) = (plan.origin, plan.level, plan.properties.clone());
     let services = {
-        let clock = clock.clone();
-        move |recorder| RunServices::new(&origin, clock.clone(), recorder, level, properties.clone())
+        let (clock, stores) = (clock.clone(), stores.clone());
+        move |recorder| RunServices::new(&origin, clock.clone(), recorder, level, properties.clone(), stores.clone())
     };
     let own = services(Some(recorder.clone()));
     let preparer = Preparer::new(Arc::new(move || Box::new(services(None)) as Box<dyn Services>))?;
-    let world = World { services: own, clock, recorder: recorder.clone(), preparer };
+    let world = World { services: own, clock, recorder: recorder.clone(), preparer, stores, beside };
     let mut driver = match Driver::start(plugin.clone(), plan.configuration.clone(), world, plan.settings.clone()) {
         Ok(driver) => driver,
-        Err(error) => return Ok(vec![Trip::not_loaded(start_error(&plugin, &error), recorder.take())]),
+        Err((plugin, error)) => return Ok(vec![Trip::not_loaded(start_error(&plugin, &error), recorder.take())]),
     };
     Ok(requests.into_iter().map(|ask| driver.request(ask, upstream)).collect())
 }
 
-fn load(engine: &ProxyWasmEngine, plan: &Plan) -> Result<Arc<Plugin>, String> {
-    let spec = plan.spec.clone();
-    let loaded = match &plan.module {
-        Some(module) => Plugin::from_bytes(spec, module.to_vec(), &**engine, &plan.policy),
-        None => Plugin::load(spec, &**engine, &plan.policy),
+/// The plugin, and the one beside it with its configuration.
+type Loaded = (Arc<Plugin>, Option<(Arc<Plugin>, Bytes)>);
+
+fn load(engine: &ProxyWasmEngine, plan: &Plan) -> Result<Loaded, String> {
+    let load = |spec: &PluginSpec, module: &Option<Bytes>| {
+        let loaded = match module {
+            Some(module) => Plugin::from_bytes(spec.clone(), module.to_vec(), &**engine, &plan.policy),
+            None => Plugin::load(spec.clone(), &**engine, &plan.policy),
+        };
+        loaded.map_err(|error| error.to_string())
     };
-    loaded.map_err(|error| error.to_string())
+    let beside = match &plan.sharing.beside {
+        Some(beside) => Some((load(&beside.spec, &beside.module)?, beside.configuration.clone())),
+        None => None,
+    };
+    Ok((load(&plan.spec, &plan.module)?, beside))
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services};
-use chassis_host::{HostServices, LogLine, LogSink};
+use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Property, Services, SharedServices};
+use chassis_host::{HostServices, LogLine, LogSink, Stores};
 
 use super::record::Recorder;
 
@@ -90,8 +90,9 @@ impl RunServices {
         recorder: Option<Recorder>,
         level: LogLevel,
         properties: Arc<HashMap<Vec<u8>, Bytes>>,
+        stores: Arc<Stores>,
     ) -> Self {
-        let system = HostServices::new(Arc::new(Silent), level);
+        let system = HostServices::new(Arc::new(Silent), level).with_stores(stores);
         let Origin { realtime, seed: random, .. } = *origin;
         RunServices { system, recorder, clock, realtime, looks: 0, random, level, properties }
     }
@@ -138,6 +139,10 @@ impl Services for RunServices {
             None => self.system.property(exchange, path),
         }
     }
+
+    fn shared(&mut self) -> Option<&mut dyn SharedServices> {
+        self.system.shared()
+    }
 }
 
 /// The generator SplitMix64: spread well, and not secret, which nothing here needs.
@@ -165,7 +170,7 @@ mod tests {
     use super::*;
 
     fn services(origin: &Origin, clock: &Clock) -> RunServices {
-        RunServices::new(origin, clock.clone(), None, LogLevel::Trace, Arc::default())
+        RunServices::new(origin, clock.clone(), None, LogLevel::Trace, Arc::default(), Stores::new())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_abi::{Identity, VmState};
-use chassis_conformance::drive::{self, Ask, Cut, Origin, Plan, Run, Scripted, Settings};
+use chassis_conformance::drive::{self, Ask, Cut, Origin, Plan, Run, Scripted, Settings, Sharing};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{
     AnyEngine, AnyLinked, Artefact, Capabilities, CheckedModule, EngineError, LoadError, Profile,
@@ -40,6 +40,7 @@ impl Stage {
             properties: Arc::new(properties.collect()),
             level: input.level,
             settings: Settings { ticks: input.ticks, pause_limit: input.pause_limit },
+            sharing: Sharing::default(),
         };
         let cut = Cut { piece: input.chunk, late_end: false };
         let ask = Ask { request: input.request.clone(), request_cut: cut, response_cut: cut };

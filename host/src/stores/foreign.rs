@@ -29,7 +29,9 @@ where
 }
 
 #[derive(Default)]
-pub(super) struct ForeignFunctions(RwLock<HashMap<Box<[u8]>, Arc<dyn ForeignFunction>>>);
+pub(super) struct ForeignFunctions(RwLock<ByName>);
+
+type ByName = HashMap<Box<[u8]>, Arc<dyn ForeignFunction>>;
 
 impl ForeignFunctions {
     pub(super) fn register(&self, name: &[u8], function: Arc<dyn ForeignFunction>) {

@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_name_is_made_one_that_prometheus_takes() {
-        assert_eq!(outside(b"a.b-c\n\"{}:0\xff"), "wasmcustom_a_b_c_____:0_");
+        assert_eq!(outside(b"a.b-c\n\"{}:0\xff"), "wasmcustom_a_b_c____:0_");
         assert_eq!(outside(b""), "wasmcustom_");
     }
 

@@ -16,10 +16,12 @@ pub(super) struct Queues(RwLock<Registry>);
 #[derive(Default)]
 struct Registry {
     /// By `vm_id` and name.
-    ids: HashMap<Box<[u8]>, HashMap<Box<[u8]>, QueueId>>,
+    ids: HashMap<Box<[u8]>, ByName>,
     /// By number; the first one is number 1.
     list: Vec<Arc<Queue>>,
 }
+
+type ByName = HashMap<Box<[u8]>, QueueId>;
 
 #[derive(Default)]
 struct Queue {

@@ -31,6 +31,7 @@ mod limits;
 mod load;
 mod log;
 mod pause;
+mod sharing;
 mod spare;
 mod timers;
 
@@ -48,6 +49,7 @@ fn main() {
         load::trials(),
         log::trials(),
         pause::trials(),
+        sharing::trials(),
         spare::trials(),
         timers::trials(),
     ];

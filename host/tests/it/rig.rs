@@ -11,7 +11,7 @@ use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{Profile, Stop};
 use chassis_host::{
     FailPolicy, HostServices, Link, LogLine, LogSink, Plugin, PluginError, PluginId, PluginLimits, PluginSpec,
-    Preparer, Progress, Reason, StartError, StreamKey, Worker,
+    Preparer, Progress, Reason, StartError, Stores, StreamKey, Worker,
 };
 
 use crate::guest::guest;
@@ -78,6 +78,7 @@ pub(crate) struct Rig {
     engine: &'static str,
     lines: Arc<Lines>,
     calls: Calls,
+    pub(crate) stores: Arc<Stores>,
 }
 
 /// What a client got.
@@ -100,14 +101,22 @@ impl Response {
 
 impl Rig {
     pub(crate) fn new(engine: &'static str) -> Self {
+        Rig::sharing(engine, Stores::new())
+    }
+
+    /// A worker without plugins, with these stores.
+    pub(crate) fn sharing(engine: &'static str, stores: Arc<Stores>) -> Self {
         let lines = Arc::new(Lines::default());
-        let sink: Arc<dyn LogSink> = lines.clone();
-        let services = move || Box::new(HostServices::new(Arc::clone(&sink), LogLevel::Trace)) as Box<dyn Services>;
+        let (sink, shared): (Arc<dyn LogSink>, _) = (lines.clone(), stores.clone());
+        let services = move || {
+            let services = HostServices::new(Arc::clone(&sink), LogLevel::Trace);
+            Box::new(services.with_stores(shared.clone())) as Box<dyn Services>
+        };
         let preparer = Preparer::new(Arc::new(services.clone())).unwrap();
         let mut worker = Worker::new(services(), lines.clone(), preparer);
         let calls = Calls::default();
         worker.set_observer(Some(Box::new(calls.clone())));
-        Rig { worker, engine, lines, calls }
+        Rig { worker, engine, lines, calls, stores }
     }
 
     /// A worker with one plugin of these functions, called `guest`.
