@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chassis_abi::{BufferType, LogLevel, MapType, Param, StreamType};
+use chassis_abi::{BufferType, LogLevel, MapType, MetricType, Param, StreamType};
 
 use crate::drive::{Call, Entry};
 
@@ -94,6 +94,7 @@ pub fn named(param: &Param, arg: &str) -> Option<&'static str> {
         Param::Int("buffer") => BufferType::from_u32(number).map(BufferType::as_str),
         Param::Int("stream") => StreamType::from_u32(number).map(StreamType::as_str),
         Param::Int("level") => LogLevel::from_u32(number).map(LogLevel::as_str),
+        Param::Int("metric_type") => MetricType::from_u32(number).map(MetricType::as_str),
         _ => None,
     }
 }

@@ -199,7 +199,7 @@ host_functions! {
         Queue, ALL, Callbacks, [Ok, NotFound, InternalFailure], "Puts an item into a queue and wakes its consumer." => queues::enqueue;
     DequeueSharedQueue "proxy_dequeue_shared_queue" (Int("queue_id"), Out("data"), Out("size")) -> Status;
         Queue, ALL, Callbacks, [Ok, NotFound, Empty], "Takes the first item out of a queue." => queues::dequeue;
-    DefineMetric "proxy_define_metric" (Int("type"), Bytes("name"), Out("metric_id")) -> Status;
+    DefineMetric "proxy_define_metric" (Int("metric_type"), Bytes("name"), Out("metric_id")) -> Status;
         Metrics, ALL, Callbacks, [Ok, BadArgument, InternalFailure], "Defines a counter, gauge or histogram, or finds the one of this name." => metrics::define;
     IncrementMetric "proxy_increment_metric" (Int("metric_id"), Long("offset")) -> Status;
         Metrics, ALL, Callbacks, [Ok, NotFound, BadArgument], "Adds to a counter or a gauge." => metrics::increment;

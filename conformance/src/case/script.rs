@@ -7,7 +7,7 @@
 //! - `(instruction)` is Wasm text as it stands: `(local.get 0)` is the context, `$saved` a global to keep a number in. What
 //!   is left open, as `(loop $again`, is closed on a later line.
 //!
-//! Arguments: numbers; the ABI's names for maps, buffers, streams and levels; `"bytes"` or `"bytes" * 100`, also where a
+//! Arguments: numbers; the ABI's names for maps, buffers, streams, levels and types of metrics; `"bytes"` or `"bytes" * 100`, also where a
 //! plain pointer is wanted; `[name: value, ...]` for a serialised map; `iovs("...", ...)` for WASI's vectors; `@address+length` for bytes
 //! wherever they are; `value` for what the last call returned; `(instruction)` for a number.
 
@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use chassis_abi::{
-    Answer, BufferType, CALLBACKS, Callback, HeaderList, LogLevel, MapType, Param, Row, StreamType, TABLE,
+    Answer, BufferType, CALLBACKS, Callback, HeaderList, LogLevel, MapType, MetricType, Param, Row, StreamType, TABLE,
 };
 use chassis_engine_api::{Sig, Ty};
 
@@ -281,6 +281,7 @@ fn number(word: &str, ty: &str, param: &str) -> Result<String, String> {
             "buffer" => BufferType::from_u32(*number).map(BufferType::as_str),
             "stream" => StreamType::from_u32(*number).map(StreamType::as_str),
             "level" => LogLevel::from_u32(*number).map(LogLevel::as_str),
+            "metric_type" => MetricType::from_u32(*number).map(MetricType::as_str),
             _ => None,
         };
         name == Some(word)

@@ -75,7 +75,5 @@ fn is_offered(callback: Callback) -> bool {
             | Callback::GrpcReceive
             | Callback::GrpcReceiveTrailingMetadata
             | Callback::GrpcClose
-            | Callback::QueueReady
-            | Callback::ForeignFunction
     )
 }
