@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use chassis::abi::{Direction, HeaderList, Identity, LogLevel};
-use chassis::host::{HostServices, Link, LogLine, LogSink, Plugin, PluginSpec, Preparer, ServicesFactory, Worker};
+use chassis::host::{
+    HostServices, Link, LogLine, LogSink, Plugin, PluginSpec, Preparer, ServicesFactory, Stores, Worker,
+};
 
 struct Stdout;
 
@@ -34,7 +36,10 @@ fn host() -> Result<(), Box<dyn std::error::Error>> {
     let plugin = Plugin::load(spec, &*engine, &chassis::CompilePolicy::InProcess)?;
 
     // A worker, which belongs to this thread, with the plugin's VM. A spare VM is prepared on another thread.
-    let services: ServicesFactory = Arc::new(|| Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info)));
+    let stores = Stores::new();
+    let services: ServicesFactory = Arc::new(move || {
+        Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info).with_stores(Arc::clone(&stores)))
+    });
     let mut worker = Worker::new(services(), Arc::new(Stdout), Preparer::new(services)?);
     let plugin = worker.add_plugin(plugin, vec!["x-by: chassis".into()])?;
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use chassis::abi::{Direction, Identity, LogLevel};
 use chassis::engine_api::Stop;
-use chassis::host::{HostServices, Link, LogLine, LogSink, Plugin, PluginSpec, Preparer, ServicesFactory, Worker};
+use chassis::host::{
+    HostServices, Link, LogLine, LogSink, Plugin, PluginSpec, Preparer, ServicesFactory, Stores, Worker,
+};
 
 use crate::engine::{OwnEngine, World};
 
@@ -41,7 +43,10 @@ impl LogSink for Stdout {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let services: ServicesFactory = Arc::new(|| Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info)));
+    let stores = Stores::new();
+    let services: ServicesFactory = Arc::new(move || {
+        Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info).with_stores(Arc::clone(&stores)))
+    });
     let mut worker = Worker::new(services(), Arc::new(Stdout), Preparer::new(services)?);
     for (name, guest) in [("greeter", greeter as engine::Guest), ("stuck", stuck)] {
         let engine = chassis::proxy_wasm(OwnEngine::new(guest));

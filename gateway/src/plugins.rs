@@ -204,11 +204,16 @@ fn load(
     rules.bytes = config.limits.callout_bytes.map_or(rules.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
     let named = all.upstreams.iter().map(|upstream| &upstream.id);
     rules.upstreams = Arc::new(named.chain(&config.allowed_upstreams).cloned().collect());
+    let stored =
+        |given: Option<u64>, default| given.map_or(default, |given| usize::try_from(given).unwrap_or(usize::MAX));
+    limits.shared_data = stored(config.limits.shared_data, limits.shared_data);
+    limits.queues = stored(config.limits.queues, limits.queues);
+    limits.metrics = stored(config.limits.metrics, limits.metrics);
     let spec = PluginSpec {
         identity: Identity {
             name: config.name.clone(),
             root_id: String::new(),
-            vm_id: String::new(),
+            vm_id: config.vm_id.clone(),
             vm_configuration: config.vm_config.clone(),
             environment: Vec::new(),
             ..Identity::default()

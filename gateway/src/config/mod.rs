@@ -92,6 +92,8 @@ pub struct PluginConfig {
     pub priority: i32,
     /// The engine asked for, not judged here; `None` is the default engine.
     pub engine: Option<String>,
+    /// The space in which it shares data and queues with others; empty unless given.
+    pub vm_id: String,
     /// What the VM gets at its start.
     pub vm_config: Bytes,
     /// Limits that the file sets.
@@ -122,6 +124,12 @@ pub struct PluginLimits {
     pub callout_bytes: Option<u64>,
     /// How long a callout may take for which the plugin gives no timeout: 1 ms to 1 h.
     pub callout_timeout: Option<Duration>,
+    /// Bytes of shared data that it set last, keys included: at most 1 GiB.
+    pub shared_data: Option<u64>,
+    /// Bytes of the queues that it made, and of its items in any: at most 1 GiB.
+    pub queues: Option<u64>,
+    /// How many metrics it may define: at most 100,000.
+    pub metrics: Option<u64>,
 }
 
 /// What a request gets when a plugin fails on it.

@@ -126,6 +126,7 @@ impl Parser<'_> {
                 name: raw.name.value,
                 priority: raw.priority,
                 engine: raw.engine.map(|engine| engine.value),
+                vm_id: raw.vm_id,
                 vm_config: raw.vm_config.0.into(),
                 limits: self.limits(&raw.limits, &key),
                 fail_policy: match raw.fail_policy {
@@ -146,6 +147,18 @@ impl Parser<'_> {
             });
             self.check(place(memory), &format!("{key}.limits.memory"), value)
         });
+        let mut stored = |raw: &Option<At<Scalar>>, name: &str| {
+            let raw = raw.as_ref()?;
+            let value = bytes(&raw.value)
+                .and_then(|bytes| if bytes <= 1 << 30 { Ok(bytes) } else { Err("must be at most 1GiB".to_owned()) });
+            self.check(place(raw), &format!("{key}.limits.{name}"), value)
+        };
+        let (shared_data, queues) = (stored(&raw.shared_data, "shared_data"), stored(&raw.queues, "queues"));
+        let metrics = raw.metrics.as_ref().and_then(|metrics| {
+            let value = metrics.value.text().parse().ok().filter(|count| *count <= 100_000);
+            let value = value.ok_or_else(|| "must be a number up to 100000".to_owned());
+            self.check(place(metrics), &format!("{key}.limits.metrics"), value)
+        });
         PluginLimits {
             memory,
             deadline: self.duration(&raw.deadline, None, MILLISECOND..=MINUTE, &format!("{key}.limits.deadline")),
@@ -165,6 +178,9 @@ impl Parser<'_> {
                 MILLISECOND..=HOUR,
                 &format!("{key}.limits.callout_timeout"),
             ),
+            shared_data,
+            queues,
+            metrics,
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Plugin {
     pub(super) priority: i32,
     pub(super) engine: Option<At<String>>,
     #[serde(default)]
+    pub(super) vm_id: String,
+    #[serde(default)]
     pub(super) vm_config: Conf,
     #[serde(default)]
     pub(super) limits: Limits,
@@ -73,6 +75,9 @@ pub(super) struct Limits {
     pub(super) callouts_per_stream: Option<At<Scalar>>,
     pub(super) callout_bytes: Option<At<Scalar>>,
     pub(super) callout_timeout: Option<At<Scalar>>,
+    pub(super) shared_data: Option<At<Scalar>>,
+    pub(super) queues: Option<At<Scalar>>,
+    pub(super) metrics: Option<At<Scalar>>,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

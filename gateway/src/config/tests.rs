@@ -7,13 +7,13 @@ listen: [127.0.0.1:9080, "[::1]:9080"]
 workers: 2
 wasm:
   plugins:
-    - { name: low, file: ../low.wasm }
+    - { name: low, file: ../low.wasm, vm_id: shared }
     - name: prime_auth
       file: /plugins/prime-auth.wasm
       priority: 7999
       engine: wasmi
       vm_config: { a: 1 }
-      limits: { memory: 64MiB, deadline: 50ms, pause: 5s }
+      limits: { memory: 64MiB, deadline: 50ms, pause: 5s, shared_data: 1MiB, queues: 0, metrics: 7 }
       fail_policy: closed
 routes:
   - id: one
@@ -48,6 +48,11 @@ fn a_whole_file() {
     assert_eq!(prime.limits.memory, Some(64 << 20));
     assert_eq!(prime.limits.deadline, Some(Duration::from_millis(50)));
     assert_eq!(prime.limits.pause, Some(Duration::from_secs(5)));
+    assert_eq!(
+        (prime.limits.shared_data, prime.limits.queues, prime.limits.metrics),
+        (Some(1 << 20), Some(0), Some(7))
+    );
+    assert_eq!((low.vm_id.as_str(), prime.vm_id.as_str()), ("shared", ""));
     assert_eq!(prime.place, Place { line: 7, column: 7 });
 
     let [one, two] = &config.routes[..] else { panic!("{config:?}") };
@@ -170,6 +175,10 @@ fn errors_name_place_key_and_cause() {
         ("64MiB", "0", "c.yaml:12:25: wasm.plugins[1].limits.memory: must be from 64KiB to 4GiB"),
         ("64MiB", "5GiB", "limits.memory: must be from 64KiB to 4GiB"),
         ("64MiB", "-64MiB", "limits.memory: must be a number of bytes"),
+        ("1MiB", "2GiB", "limits.shared_data: must be at most 1GiB"),
+        ("queues: 0", "queues: -1", "limits.queues: must be a number of bytes"),
+        ("metrics: 7", "metrics: 100001", "limits.metrics: must be a number up to 100000"),
+        ("metrics: 7", "metrics: 1KiB", "limits.metrics: must be a number up to 100000"),
         ("50ms", "50", "limits.deadline: must be a duration with its unit"),
         ("50ms", "0ms", "limits.deadline: must be from 1ms to 60s"),
         ("uri: /api/*", "uri: api", "c.yaml:16:10: routes[0].uri: must begin with a slash; did you mean `/api`?"),

@@ -32,6 +32,7 @@ mod paths;
 mod pausing;
 mod plugins;
 mod proxying;
+mod sharing;
 mod sink;
 mod upstream;
 
@@ -45,7 +46,7 @@ use chassis_engine_api::compile::CompilePolicy;
 use chassis_gateway::config::Config;
 use chassis_gateway::plugins::{Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
-use chassis_host::{HostServices, LogSink};
+use chassis_host::{HostServices, LogSink, Stores};
 use libtest_mimic::{Arguments, Trial};
 
 use crate::sink::Sink;
@@ -66,6 +67,7 @@ fn main() {
         pausing::trials(),
         plugins::trials(),
         proxying::trials(),
+        sharing::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
@@ -164,8 +166,11 @@ fn settings_with(
     let config = Config::parse(text, file).unwrap();
     let sink = Arc::new(Sink::default());
     let services: Arc<dyn Fn() -> Box<dyn Services> + Send + Sync> = {
-        let sink: Arc<dyn LogSink> = sink.clone();
-        Arc::new(move || services(Box::new(HostServices::new(sink.clone(), LogLevel::Trace))))
+        let (sink, stores): (Arc<dyn LogSink>, _) = (sink.clone(), Stores::new());
+        Arc::new(move || {
+            let own = HostServices::new(sink.clone(), LogLevel::Trace).with_stores(stores.clone());
+            services(Box::new(own))
+        })
     };
     let open = |name: Option<&str>| {
         chassis_engines::open(name.unwrap_or(engine), Profile::Deadline).map_err(|error| error.into())
