@@ -31,7 +31,12 @@ pub struct ForeignCall<'a> {
     pub(crate) callback: Option<ForeignCallback>,
 }
 
-impl ForeignCall<'_> {
+impl<'a> ForeignCall<'a> {
+    /// A call that is about no stream and no context, as an embedder would make it to try a function.
+    pub fn new(name: &'a [u8], arguments: &'a [u8], plugin: &'a Identity, log_level: LogLevel) -> Self {
+        ForeignCall { name, arguments, plugin, context: 0, exchange: None, log_level, callback: None }
+    }
+
     /// A way to call the plugin back later, by `proxy_on_foreign_function` on its plugin context. The same one each time
     /// that it is asked for in one call.
     pub fn callback(&mut self) -> ForeignCallback {

@@ -139,7 +139,26 @@ fn with_lengths(keys: &[Box<[u8]>]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use chassis_abi::{Identity, LogLevel};
+
+    use super::super::Stores;
     use super::*;
+
+    fn call(stores: &Stores, name: &str, arguments: &[u8]) -> Result<Bytes, ForeignError> {
+        stores.functions.call(&mut ForeignCall::new(name.as_bytes(), arguments, &Identity::default(), LogLevel::Info))
+    }
+
+    #[test]
+    fn what_is_uncompressed_is_bounded() {
+        let stores = Stores::new();
+        let most = vec![0; MOST];
+        let small = call(&stores, "compress", &most).unwrap();
+        assert!(small.len() < 100_000);
+        assert_eq!(call(&stores, "uncompress", &small), Ok(Bytes::from(most)));
+        let bomb = compress_to_vec_zlib(&vec![0; MOST + 1], LEVEL);
+        assert_eq!(call(&stores, "uncompress", &bomb), Err(ForeignError::InternalFailure));
+        assert_eq!(call(&stores, "compress", &vec![0; MOST + 1]), Err(ForeignError::InternalFailure));
+    }
 
     #[test]
     fn fields_of_a_message_are_read_and_unknown_ones_passed_over() {
