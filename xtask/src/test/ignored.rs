@@ -22,7 +22,7 @@ pub(super) fn lines(ignored: &BTreeMap<String, Vec<String>>) -> Vec<String> {
 }
 
 /// The cases that were ignored on the same engines, in their order. What is no case of an engine has none.
-fn by_engines<'a>(names: &'a [String]) -> Vec<(Vec<&'a str>, Vec<&'a str>)> {
+fn by_engines(names: &[String]) -> Vec<(Vec<&str>, Vec<&str>)> {
     let mut cases: Vec<(&str, Vec<&str>)> = Vec::new();
     for name in names {
         // `area/case::engine`, as trials are named; a path of modules has no slash.
