@@ -37,6 +37,13 @@ pub enum Effect {
         /// The stream.
         exchange: Key,
     },
+    /// Close a connection of a TCP stream; what has passed the chain is still delivered on it.
+    CloseConnection {
+        /// The stream.
+        exchange: Key,
+        /// The direction that begins at the connection: the request's at the client's, the response's at the upstream's.
+        from: Direction,
+    },
     /// Call `proxy_on_tick` of a plugin context at this period from now on; 0 ends it.
     TickPeriod {
         /// The plugin context.
@@ -86,6 +93,7 @@ pub(crate) enum Subject {
     Response(Key),
     Continue(Key, usize, Direction),
     Close(Key),
+    CloseConnection(Key, Direction),
     Timer(ContextId),
     Done(ContextId),
     Callout(CalloutId),
@@ -101,6 +109,7 @@ impl Effect {
             Effect::LocalResponse { exchange, .. } => Subject::Response(*exchange),
             Effect::Continue { exchange, lane, direction } => Subject::Continue(*exchange, *lane, *direction),
             Effect::Close { exchange } => Subject::Close(*exchange),
+            Effect::CloseConnection { exchange, from } => Subject::CloseConnection(*exchange, *from),
             Effect::TickPeriod { context, .. } => Subject::Timer(*context),
             Effect::Done { context } => Subject::Done(*context),
             Effect::HttpCall { id, .. } => Subject::Callout(*id),

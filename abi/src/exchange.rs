@@ -1,4 +1,4 @@
-//! One request and its response, as the plugins of a chain see them.
+//! One request and its response, or one TCP connection, as the plugins of a chain see them.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,13 @@ use crate::context::ContextId;
 use crate::headers::HeaderList;
 
 /// A request with its response. Each plugin of the chain has a [`Lane`]; headers and trailers are shared.
+///
+/// Of a TCP stream, what comes from the client is the request's body and what comes from the upstream the response's;
+/// there are neither headers nor trailers.
 #[derive(Debug)]
 pub struct Exchange {
+    /// What it is, which decides the buffers and stream numbers that guests may use.
+    pub kind: StreamKind,
     /// The request.
     pub request: Half,
     /// The response.
@@ -28,6 +33,16 @@ pub struct Exchange {
     pub attributes: FxHashMap<&'static str, Bytes>,
     /// How many bytes of body an edit of a guest may leave in one plugin's hands, in one direction.
     pub body_limit: usize,
+}
+
+/// What a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamKind {
+    /// A request with its response.
+    #[default]
+    Http,
+    /// A connection of a client with its connection to an upstream.
+    Tcp,
 }
 
 /// The headers and trailers of one direction.
@@ -80,6 +95,7 @@ impl Exchange {
     /// An exchange of a request with these headers, and a body limit of 16 MiB.
     pub fn new(request: HeaderList) -> Self {
         Exchange {
+            kind: StreamKind::Http,
             request: Half { headers: request, has_headers: true, ..Half::default() },
             response: Half::default(),
             lanes: Vec::new(),
@@ -91,10 +107,24 @@ impl Exchange {
         }
     }
 
+    /// An exchange of a TCP stream, and a limit of 16 MiB for the data that a plugin holds back.
+    pub fn tcp() -> Self {
+        let mut exchange = Exchange::new(HeaderList::default());
+        exchange.make_tcp();
+        exchange
+    }
+
+    /// Makes one that was cleared that of a TCP stream.
+    pub fn make_tcp(&mut self) {
+        self.kind = StreamKind::Tcp;
+        self.request.has_headers = false;
+    }
+
     /// Forgets everything, so that another request can take its place. What it was kept in stays, unless it is large.
     pub fn clear(&mut self) {
-        let Exchange { request, response, lanes, answered, response_started, properties, attributes, body_limit } =
+        let Exchange { kind, request, response, lanes, answered, response_started, properties, attributes, body_limit } =
             self;
+        *kind = StreamKind::Http;
         request.clear();
         response.clear();
         lanes.clear();

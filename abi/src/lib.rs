@@ -36,7 +36,7 @@ pub use callouts::{Callout, CalloutAnswer, CalloutId, CalloutKind, CalloutRules,
 pub use context::{Context, ContextId, Contexts};
 pub use effects::{Effect, LocalResponse};
 pub use entry::{Argument, Entry, EntryError, begin, enter};
-pub use exchange::{Direction, Exchange, Half, Lane, LaneHalf, Properties};
+pub use exchange::{Direction, Exchange, Half, Lane, LaneHalf, Properties, StreamKind};
 pub use functions::ProxyWasm;
 pub use headers::{HeaderList, InvalidHeader};
 pub use observer::{HostCall, Observer};
@@ -50,5 +50,5 @@ pub use slab::{Key, SecondaryMap, Slab};
 pub use state::{Identity, Phase, VmState};
 pub use status::{Errno, Status};
 pub use table::{Allowed, Answer, Group, Param, Row, TABLE, Versions};
-pub use types::{Action, BufferType, LogLevel, MapType, MetricType, StreamType};
+pub use types::{Action, BufferType, LogLevel, MapType, MetricType, PeerType, StreamType};
 pub use version::{AbiVersion, MARKERS};

@@ -10,7 +10,7 @@ use crate::callbacks::Callback;
 use crate::callouts::{CalloutAnswer, Callouts};
 use crate::context::{Context, ContextId, Contexts};
 use crate::entry::Exports;
-use crate::exchange::{Exchange, Lane};
+use crate::exchange::{Exchange, Lane, StreamKind};
 use crate::headers::HeaderList;
 use crate::services::{Quotas, SharedServices};
 use crate::slab::Key;
@@ -158,12 +158,13 @@ impl VmState {
         self.board.as_mut()?.exchanges.get_mut(*exchange)
     }
 
-    /// This plugin's part of the stream that host calls are about.
-    pub(crate) fn lane_mut(&mut self) -> Option<&mut Lane> {
+    /// This plugin's part of the stream that host calls are about, and what the stream is.
+    pub(crate) fn lane_mut(&mut self) -> Option<(StreamKind, &mut Lane)> {
         let Some(Context::Stream { exchange, lane, .. }) = self.contexts.get(self.effective).copied() else {
             return None;
         };
-        self.board.as_mut()?.exchanges.get_mut(exchange)?.lanes.get_mut(lane)
+        let exchange = self.board.as_mut()?.exchanges.get_mut(exchange)?;
+        Some((exchange.kind, exchange.lanes.get_mut(lane)?))
     }
 
     /// The plugin context that host calls are about.

@@ -128,3 +128,15 @@ numbered! {
         Histogram = 2 "histogram",
     }
 }
+
+numbered! {
+    /// Who closed a connection of a TCP stream.
+    PeerType {
+        /// It is not known.
+        Unknown = 0 "unknown",
+        /// The proxy.
+        Local = 1 "local",
+        /// The other end.
+        Remote = 2 "remote",
+    }
+}

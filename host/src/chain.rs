@@ -5,11 +5,15 @@
 //!   its body callback lets pass waits behind the headers.
 //! - Body that a plugin paused goes on by a continue call, or when a later body or trailers callback answers CONTINUE.
 //! - A plugin without a callback for trailers lets them pass, unless it holds back body.
+//! - HTTP/2 metadata passes beside all that; no plugin holds it.
+//!
+//! A TCP stream begins with its connection, which is to its plugins what headers are: one that paused there is shown the
+//! data that comes, both ways, but lets none of it pass.
 
-use chassis_abi::{Action, Callback, Context, ContextId, Direction, Key};
+use chassis_abi::{Action, Callback, Context, ContextId, Direction, Key, StreamKind};
 
 use crate::flow::{Headers, Trailers};
-use crate::worker::{Availability, Link, Worker};
+use crate::worker::{Availability, Link, Worker, metadata_callback};
 
 /// Whether the way goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +30,9 @@ impl Worker {
         let Some(stages) = self.flow(key, direction).map(|flow| flow.stages.len()) else { return };
         for position in 0..stages {
             if !self.may_advance(key, direction) || self.headers(key, direction, position) == Way::Stop {
+                return;
+            }
+            if self.has_metadata(key, direction) && self.metadata(key, direction, position) == Way::Stop {
                 return;
             }
             if !self.may_advance(key, direction) || self.body(key, direction, position) == Way::Stop {
@@ -63,9 +70,17 @@ impl Worker {
             self.pass_trailers(key, direction, position);
         }
         self.mark(key, direction);
+        if self.kind(key) == StreamKind::Tcp {
+            // What comes from the upstream may have waited for the connection to be let go on.
+            self.mark(key, Direction::Response);
+        }
     }
 
     fn headers(&mut self, key: Key, direction: Direction, position: usize) -> Way {
+        let kind = self.kind(key);
+        if kind == StreamKind::Tcp && direction == Direction::Response {
+            return self.follow_connection(key, position);
+        }
         let Some(flow) = self.flow(key, direction) else { return Way::Stop };
         let come = if position == 0 { flow.headers_come } else { flow.stages[position - 1].headers == Headers::Passed };
         let stage = &flow.stages[position];
@@ -89,9 +104,10 @@ impl Worker {
                 }
             }
         }
-        let callback = match direction {
-            Direction::Request => Callback::RequestHeaders,
-            Direction::Response => Callback::ResponseHeaders,
+        let callback = match (kind, direction) {
+            (StreamKind::Tcp, _) => Callback::NewConnection,
+            (StreamKind::Http, Direction::Request) => Callback::RequestHeaders,
+            (StreamKind::Http, Direction::Response) => Callback::ResponseHeaders,
         };
         let count = self.exchange(key).map_or(0, |exchange| exchange.half(direction).headers.len());
         let action = if self.is_bypassed(key, direction, position) {
@@ -108,7 +124,58 @@ impl Worker {
             stage.headers = if action == Action::Pause { Headers::Paused } else { Headers::Passed };
         }
         self.apply_effects();
+        if kind == StreamKind::Tcp {
+            self.mark(key, Direction::Response);
+        }
         Way::On
+    }
+
+    /// What comes from the upstream of a TCP stream begins at each plugin when the connection does.
+    fn follow_connection(&mut self, key: Key, position: usize) -> Way {
+        let Some(stream) = self.streams.get_mut(key) else { return Way::Stop };
+        let stages = stream.response.stages.len();
+        let come = match position {
+            0 => stream.response.headers_come,
+            _ => stream.response.stages[position - 1].headers == Headers::Passed,
+        };
+        let connection = &stream.request.stages[lane_of(position, Direction::Response, stages)];
+        let (headers, bypassed) = (connection.headers, connection.bypassed);
+        let stage = &mut stream.response.stages[position];
+        stage.headers = headers;
+        stage.bypassed = bypassed;
+        if come && headers != Headers::Waiting { Way::On } else { Way::Stop }
+    }
+
+    fn has_metadata(&mut self, key: Key, direction: Direction) -> bool {
+        self.flow(key, direction).is_some_and(|flow| !flow.metadata.is_empty())
+    }
+
+    /// Tells a plugin that was shown the headers of the metadata that has come to it.
+    #[cold]
+    fn metadata(&mut self, key: Key, direction: Direction, position: usize) -> Way {
+        let callback = metadata_callback(direction);
+        while self.may_advance(key, direction) {
+            let Some(flow) = self.flow(key, direction) else { return Way::Stop };
+            let stages = flow.stages.len();
+            let stage = &flow.stages[position];
+            let here = flow.metadata.iter().position(|(next, _)| *next == position);
+            let Some(index) = here.filter(|_| stage.headers != Headers::Waiting) else { return Way::On };
+            let (next, entries) = &mut flow.metadata[index];
+            *next += 1;
+            let entries = *entries;
+            if *next == stages {
+                flow.metadata.remove(index);
+            }
+            let lane = lane_of(position, direction, stages);
+            if !flow.stages[position].bypassed && self.lane_exports(key, lane, callback) {
+                // There is but one answer: going on.
+                if self.call_stream(key, lane, callback, &[entries]).is_none() {
+                    return Way::Stop;
+                }
+                self.apply_effects();
+            }
+        }
+        Way::Stop
     }
 
     fn body(&mut self, key: Key, direction: Direction, position: usize) -> Way {
@@ -121,23 +188,29 @@ impl Worker {
         stage.fresh = false;
         let (bypassed, end) = (stage.bypassed, stage.ended && stage.trailers == Trailers::None);
         let lane = lane_of(position, direction, stages);
-        let callback = match direction {
-            Direction::Request => Callback::RequestBody,
-            Direction::Response => Callback::ResponseBody,
+        let kind = self.kind(key);
+        let callback = match (kind, direction) {
+            (StreamKind::Http, Direction::Request) => Callback::RequestBody,
+            (StreamKind::Http, Direction::Response) => Callback::ResponseBody,
+            (StreamKind::Tcp, Direction::Request) => Callback::DownstreamData,
+            (StreamKind::Tcp, Direction::Response) => Callback::UpstreamData,
         };
         if bypassed || !self.lane_exports(key, lane, callback) {
             self.pass_body(key, direction, position);
             return Way::On;
         }
         let Some(exchange) = self.exchange(key) else { return Way::Stop };
-        if end {
+        if end && kind == StreamKind::Http {
             // Trailers may be added now (ABI 0.2.1, "proxy_add_header_map_value").
             exchange.half(direction).has_trailers = true;
         }
         let half = exchange.lanes[lane].half(direction);
         half.body_open = true;
         let size = u32::try_from(half.body.len()).unwrap_or(u32::MAX);
-        let Some(action) = self.call_stream(key, lane, callback, &[size, u32::from(end)]) else { return Way::Stop };
+        let Some(mut action) = self.call_stream(key, lane, callback, &[size, u32::from(end)]) else { return Way::Stop };
+        if kind == StreamKind::Tcp && self.is_closing(key) {
+            action = Action::Pause;
+        }
         self.settle(key, direction, position, action);
         self.apply_effects();
         Way::On
@@ -152,10 +225,7 @@ impl Worker {
         }
         let (bypassed, holds_body) = (stage.bypassed, stage.paused);
         let lane = lane_of(position, direction, stages);
-        let callback = match direction {
-            Direction::Request => Callback::RequestTrailers,
-            Direction::Response => Callback::ResponseTrailers,
-        };
+        let callback = trailers_callback(direction);
         if bypassed || !self.lane_exports(key, lane, callback) {
             if holds_body {
                 self.set_trailers(key, direction, position, Trailers::Paused);
@@ -188,6 +258,7 @@ impl Worker {
 
     /// Moves a stage's body to the next stage, or out of the chain.
     fn pass_body(&mut self, key: Key, direction: Direction, position: usize) {
+        let shows_added = self.shows_added_trailers(key, direction, position);
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
@@ -203,12 +274,32 @@ impl Worker {
             let ends_now = ended && !next.ended;
             next.fresh |= moved || ends_now;
             next.ended |= ended;
+            if shows_added {
+                next.trailers = Trailers::Arrived;
+            }
         } else {
+            if flow.unwanted {
+                body.clear();
+            }
             body.move_to(&mut flow.out);
             flow.ended |= ended;
             // A plugin may have added trailers to a body that came without any.
             flow.trailers |= ended && !exchange.half(direction).trailers.is_empty();
         }
+    }
+
+    /// Whether this plugin ends a body and has added trailers to it, and the next one is one that is to be shown them.
+    /// To another one the body ends as it came.
+    fn shows_added_trailers(&mut self, key: Key, direction: Direction, position: usize) -> bool {
+        let is_added = self.exchange(key).is_some_and(|exchange| !exchange.half(direction).trailers.is_empty());
+        let Some(flow) = self.flow(key, direction).filter(|_| is_added) else { return false };
+        let stages = flow.stages.len();
+        let ended = flow.stages[position].ended && flow.stages[position].trailers == Trailers::None;
+        if !ended || position + 1 == stages {
+            return false;
+        }
+        let next = lane_of(position + 1, direction, stages);
+        self.lane_exports(key, next, trailers_callback(direction))
     }
 
     fn pass_trailers(&mut self, key: Key, direction: Direction, position: usize) {
@@ -285,6 +376,13 @@ pub(crate) fn lane_of(position: usize, direction: Direction, stages: usize) -> u
     match direction {
         Direction::Request => position,
         Direction::Response => stages - 1 - position,
+    }
+}
+
+fn trailers_callback(direction: Direction) -> Callback {
+    match direction {
+        Direction::Request => Callback::RequestTrailers,
+        Direction::Response => Callback::ResponseTrailers,
     }
 }
 

@@ -1,4 +1,6 @@
 //! One direction of a stream on its way through the chain.
+//!
+//! Of a TCP stream, what is said of headers here is said of its beginning, and what is said of a body of its data.
 
 use chassis_abi::Buffer;
 
@@ -21,6 +23,12 @@ pub(crate) struct Flow {
     pub(crate) trailers: bool,
     /// Whether nothing more passes or comes in, though it has not ended.
     pub(crate) cut: bool,
+    /// Whether the connection is gone from which it comes.
+    pub(crate) gone: bool,
+    /// Whether the connection is gone to which it goes, so that what passes is dropped.
+    pub(crate) unwanted: bool,
+    /// HTTP/2 metadata under way, in order: the stage that is to be told of it next, and how many entries it has.
+    pub(crate) metadata: Vec<(usize, u32)>,
 }
 
 /// One plugin in one direction.
@@ -71,10 +79,12 @@ impl Flow {
 
     /// Forgets everything; the room for stages stays, and a little for pieces of the body.
     pub(crate) fn clear(&mut self) {
-        let Flow { headers_come, headers_end, stages, released, out, ended, trailers, cut } = self;
+        let Flow { headers_come, headers_end, stages, released, out, ended, trailers, cut, gone, unwanted, metadata } =
+            self;
         stages.clear();
+        metadata.clear();
         out.clear();
-        for flag in [headers_come, headers_end, released, ended, trailers, cut] {
+        for flag in [headers_come, headers_end, released, ended, trailers, cut, gone, unwanted] {
             *flag = false;
         }
     }
@@ -86,7 +96,7 @@ impl Flow {
 
     /// Whether nothing more can come in.
     pub(crate) fn has_come(&self) -> bool {
-        self.headers_end || self.stages.first().map_or(self.ended, |stage| stage.ended)
+        self.headers_end || self.gone || self.stages.first().map_or(self.ended, |stage| stage.ended)
     }
 
     /// Whether a plugin holds something back.

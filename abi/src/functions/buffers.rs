@@ -7,6 +7,7 @@ use super::Outcome;
 use crate::buffer::Buffer;
 use crate::call::Call;
 use crate::callbacks::Callback;
+use crate::exchange::StreamKind;
 use crate::state::VmState;
 use crate::status::Status;
 use crate::types::BufferType;
@@ -43,7 +44,7 @@ pub(crate) fn get_status<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) ->
 }
 
 pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
-    let kind = BufferType::from_u32(call.arg(0)).ok_or(Status::BadArgument)?;
+    let kind = BufferType::from_u32(call.arg(0)).filter(|kind| is_writable(*kind)).ok_or(Status::BadArgument)?;
     let (start, size) = (call.arg(1) as usize, call.arg(2) as usize);
     let value = call.slice(3)?;
     let state = call.state();
@@ -90,12 +91,22 @@ fn whole(state: &VmState, kind: BufferType) -> Option<Bytes> {
     }
 }
 
-/// A body that the guest may look at now.
+/// Whether a buffer is one that guests can change when it is there.
+fn is_writable(kind: BufferType) -> bool {
+    use BufferType::{DownstreamData, RequestBody, ResponseBody, UpstreamData};
+    matches!(kind, RequestBody | ResponseBody | DownstreamData | UpstreamData)
+}
+
+/// A body, or data of a TCP stream, that the guest may look at now.
 fn body(state: &mut VmState, kind: BufferType) -> Option<&mut Buffer> {
-    let lane = state.lane_mut()?;
-    let half = match kind {
-        BufferType::RequestBody => &mut lane.request,
-        BufferType::ResponseBody => &mut lane.response,
+    let (stream, lane) = state.lane_mut()?;
+    let half = match (kind, stream) {
+        (BufferType::RequestBody, StreamKind::Http) | (BufferType::DownstreamData, StreamKind::Tcp) => {
+            &mut lane.request
+        }
+        (BufferType::ResponseBody, StreamKind::Http) | (BufferType::UpstreamData, StreamKind::Tcp) => {
+            &mut lane.response
+        }
         _ => return None,
     };
     half.body_open.then_some(&mut half.body)

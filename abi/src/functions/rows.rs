@@ -10,7 +10,7 @@ use super::{
 use crate::call::{Call, Fault};
 use crate::state::VmState;
 use crate::status::Status::{
-    BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, SerializationFailure, Unimplemented,
+    BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, SerializationFailure,
 };
 use crate::table::Param::{Bytes, Int, Long, Out, Pairs};
 use crate::table::{ALL, Allowed, Answer, Group, Row, V02, V010, V021, Versions, flatten, result};
@@ -156,9 +156,9 @@ host_functions! {
         Headers, ALL, Callbacks, [Ok, BadArgument], "Removes a name." => maps::remove;
 
     ContinueStream "proxy_continue_stream" (Int("stream")) -> Status;
-        Stream, V02, Callbacks, [Ok, BadArgument, Unimplemented], "Goes on with a paused direction." => streams::continue_stream;
+        Stream, V02, Callbacks, [Ok, BadArgument], "Goes on with a paused direction." => streams::continue_stream;
     CloseStream "proxy_close_stream" (Int("stream")) -> Status;
-        Stream, V02, Callbacks, [Ok, BadArgument], "Resets the stream." => streams::close_stream;
+        Stream, V02, Callbacks, [Ok, BadArgument], "Resets the stream, or closes a connection of a TCP stream." => streams::close_stream;
     ContinueRequest "proxy_continue_request" () -> Status;
         Stream, V010, Callbacks, [Ok], "Goes on with a paused request." => streams::continue_request;
     ContinueResponse "proxy_continue_response" () -> Status;

@@ -6,8 +6,9 @@ use super::{Outcome, log};
 use crate::call::{Call, Fault, Slice};
 use crate::context::Context;
 use crate::effects::{Effect, LocalResponse};
-use crate::exchange::Direction;
+use crate::exchange::{Direction, StreamKind};
 use crate::headers::{HeaderList, is_host_owned};
+use crate::slab::Key;
 use crate::state::VmState;
 use crate::status::Status;
 use crate::types::{LogLevel, StreamType};
@@ -34,21 +35,17 @@ pub(crate) fn continue_response_silently<C: Caller<VmState> + ?Sized>(call: &mut
 }
 
 pub(crate) fn continue_stream<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
-    match StreamType::from_u32(call.arg(0)) {
-        Some(StreamType::HttpRequest) => resume(call, Direction::Request),
-        Some(StreamType::HttpResponse) => resume(call, Direction::Response),
-        Some(StreamType::Downstream | StreamType::Upstream) => Ok(Status::Unimplemented),
-        None => Ok(Status::BadArgument),
-    }
+    let (kind, direction) = stream_type(call)?;
+    resume_kind(call, kind, direction)
 }
 
 pub(crate) fn close_stream<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
-    if StreamType::from_u32(call.arg(0)).is_none() {
-        return Ok(Status::BadArgument);
-    }
-    let state = call.state();
-    if let Some(Context::Stream { exchange, .. }) = state.contexts.get(state.effective).copied() {
-        call.board()?.push(Effect::Close { exchange });
+    let (kind, from) = stream_type(call)?;
+    if let Some((exchange, _)) = stream_of(call, kind) {
+        call.board()?.push(match kind {
+            StreamKind::Http => Effect::Close { exchange },
+            StreamKind::Tcp => Effect::CloseConnection { exchange, from },
+        });
     }
     Ok(Status::Ok)
 }
@@ -66,7 +63,9 @@ pub(crate) fn send_local_response<C: Caller<VmState> + ?Sized>(call: &mut Call<'
         return Ok(Status::BadArgument);
     };
     let board = call.board()?;
-    let Some(stream) = board.exchanges.get(exchange) else { return Ok(Status::BadArgument) };
+    let Some(stream) = board.exchanges.get(exchange).filter(|stream| stream.kind == StreamKind::Http) else {
+        return Ok(Status::BadArgument);
+    };
     if stream.answered || board.is_being_answered(exchange) {
         log::emit(call.state(), LogLevel::Warn, b"a second local response on one stream has no effect");
         return Ok(Status::Ok);
@@ -103,11 +102,38 @@ fn local_headers(bytes: &[u8]) -> Option<HeaderList> {
     Some(headers)
 }
 
-/// Leaves the resumption of the effective context's stream to the host; without a stream it has no effect.
+/// Leaves the resumption of the effective context's HTTP stream to the host; without one it has no effect.
 fn resume<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, direction: Direction) -> Outcome {
-    let state = call.state();
-    if let Some(Context::Stream { exchange, lane, .. }) = state.contexts.get(state.effective).copied() {
+    resume_kind(call, StreamKind::Http, direction)
+}
+
+/// As [`resume`], of a stream of a kind.
+fn resume_kind<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, kind: StreamKind, direction: Direction) -> Outcome {
+    if let Some((exchange, lane)) = stream_of(call, kind) {
         call.board()?.push(Effect::Continue { exchange, lane, direction });
     }
     Ok(Status::Ok)
+}
+
+/// The effective context's stream, and the context's lane there, if the stream is of this kind. A guest that names a
+/// direction which its stream does not have asks for nothing that could be done or refused: SDKs take no status but
+/// [`Status::Ok`].
+fn stream_of<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, kind: StreamKind) -> Option<(Key, usize)> {
+    let state = call.state();
+    let Some(Context::Stream { exchange, lane, .. }) = state.contexts.get(state.effective).copied() else {
+        return None;
+    };
+    let stream = state.exchange_of(exchange)?;
+    (stream.kind == kind).then_some((exchange, lane))
+}
+
+/// The stream type that a call is given, as a kind of stream and a direction of it.
+fn stream_type<C: Caller<VmState> + ?Sized>(call: &Call<'_, C>) -> Result<(StreamKind, Direction), Status> {
+    let direction = match StreamType::from_u32(call.arg(0)).ok_or(Status::BadArgument)? {
+        StreamType::HttpRequest => (StreamKind::Http, Direction::Request),
+        StreamType::HttpResponse => (StreamKind::Http, Direction::Response),
+        StreamType::Downstream => (StreamKind::Tcp, Direction::Request),
+        StreamType::Upstream => (StreamKind::Tcp, Direction::Response),
+    };
+    Ok(direction)
 }

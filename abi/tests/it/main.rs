@@ -17,4 +17,5 @@ mod rig;
 mod sharing;
 mod shelf;
 mod statuses;
+mod tcp;
 mod wasi;

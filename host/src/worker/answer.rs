@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis_abi::{Direction, Effect, Half, HeaderList, Key, LocalResponse};
+use chassis_abi::{Direction, Effect, Half, HeaderList, Key, LocalResponse, StreamKind};
 
 use super::{PluginId, StreamKey, Worker};
 use crate::chain::lane_of;
@@ -11,7 +11,7 @@ use crate::flow::{Flow, Headers};
 
 impl Worker {
     /// Answers the stream from outside the chain, as for an upstream that failed or a pause that lasted too long: the
-    /// response passes no plugin. A stream whose response has begun is reset instead; where the response has passed the
+    /// response passes no plugin. A stream whose response has begun, and a TCP stream, is reset instead; where the response has passed the
     /// chain whole, what is left of the request is cut off.
     pub fn answer(&mut self, key: StreamKey, status: u16, body: Bytes) {
         self.respond(key, &plain(status, body), true);
@@ -55,12 +55,8 @@ impl Worker {
                 }
             }
             Effect::Continue { exchange, lane, direction } => self.resume(exchange, lane, direction),
-            Effect::Close { exchange } => {
-                if let Some(stream) = self.streams.get_mut(exchange).filter(|stream| !stream.reset) {
-                    stream.reset = true;
-                    self.mark(exchange, Direction::Response);
-                }
-            }
+            Effect::Close { exchange } => self.reset(exchange),
+            Effect::CloseConnection { exchange, from } => self.close_connection(exchange, from),
             Effect::TickPeriod { context, milliseconds } => {
                 self.set_timer(plugin, context, Duration::from_millis(u64::from(milliseconds)));
             }
@@ -72,9 +68,20 @@ impl Worker {
         }
     }
 
+    /// Has the embedder end the stream without an answer.
+    fn reset(&mut self, key: Key) {
+        if let Some(stream) = self.streams.get_mut(key).filter(|stream| !stream.reset) {
+            stream.reset = true;
+            self.mark(key, Direction::Response);
+        }
+    }
+
     /// Makes a response the stream's own; `bypass` leaves all plugins out.
     fn respond(&mut self, key: Key, response: &LocalResponse, bypass: bool) {
         let Some(stream) = self.streams.get_mut(key) else { return };
+        if stream.kind == StreamKind::Tcp {
+            return self.reset(key);
+        }
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         if exchange.response_started {
             if !stream.response.is_done() {

@@ -1,7 +1,7 @@
 //! What comes in from the client and the upstream.
 
 use bytes::Bytes;
-use chassis_abi::{Direction, HeaderList, Key};
+use chassis_abi::{Callback, Direction, HeaderList, Key, StreamKind};
 
 use super::{StreamKey, Worker};
 use crate::chain::lane_of;
@@ -29,6 +29,9 @@ impl Worker {
     pub fn response_headers(&mut self, key: StreamKey, headers: HeaderList, end_of_stream: bool) {
         let come = self.flow(key, Direction::Response).is_none_or(|flow| flow.headers_come);
         let Some(exchange) = self.exchange(key).filter(|exchange| !exchange.answered && !come) else { return };
+        if exchange.kind == StreamKind::Tcp {
+            return;
+        }
         exchange.response.headers = headers;
         exchange.response.has_headers = true;
         self.headers_come(key, Direction::Response, end_of_stream);
@@ -44,7 +47,35 @@ impl Worker {
         self.trailers_come(key, Direction::Response, trailers);
     }
 
-    fn headers_come(&mut self, key: Key, direction: Direction, end_of_stream: bool) {
+    /// HTTP/2 metadata of so many entries came with the request. Plugins are told how many there are; there is no map
+    /// from which they could read them.
+    ///
+    /// Who has not been shown the headers yet is told after them. No more than 64 wait for that; what comes then is not
+    /// told.
+    pub fn request_metadata(&mut self, key: StreamKey, entries: u32) {
+        self.metadata_comes(key, Direction::Request, entries);
+    }
+
+    /// HTTP/2 metadata of so many entries came with the upstream's response, likewise.
+    pub fn response_metadata(&mut self, key: StreamKey, entries: u32) {
+        self.metadata_comes(key, Direction::Response, entries);
+    }
+
+    fn metadata_comes(&mut self, key: Key, direction: Direction, entries: u32) {
+        let Some(lanes) = self.streams.get(key).map(|stream| stream.links.len()) else { return };
+        let callback = metadata_callback(direction);
+        let is_asked_for = (0..lanes).any(|lane| self.lane_exports(key, lane, callback));
+        if !is_asked_for || self.exchange(key).is_none_or(|exchange| exchange.answered) {
+            return;
+        }
+        if let Some(flow) = self.flow(key, direction).filter(|flow| flow.metadata.len() < MOST_METADATA) {
+            flow.metadata.push((0, entries));
+        }
+        self.mark(key, direction);
+        self.run();
+    }
+
+    pub(super) fn headers_come(&mut self, key: Key, direction: Direction, end_of_stream: bool) {
         let Some(flow) = self.flow(key, direction).filter(|flow| !flow.headers_come) else { return };
         flow.headers_come = true;
         flow.headers_end = end_of_stream;
@@ -52,7 +83,7 @@ impl Worker {
         self.run();
     }
 
-    fn body_comes(&mut self, key: Key, direction: Direction, data: Bytes, end_of_stream: bool) {
+    pub(super) fn body_comes(&mut self, key: Key, direction: Direction, data: Bytes, end_of_stream: bool) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let limit = exchange.body_limit;
@@ -68,7 +99,9 @@ impl Worker {
                 exchange.lanes[lane_of(0, direction, stages)].half(direction).body.push(data);
             }
             None => {
-                flow.out.push(data);
+                if !flow.unwanted {
+                    flow.out.push(data);
+                }
                 flow.ended |= end_of_stream;
             }
         }
@@ -92,6 +125,9 @@ impl Worker {
         if exchange.answered || flow.cut || flow.has_come() {
             return;
         }
+        if exchange.kind == StreamKind::Tcp {
+            return;
+        }
         let half = exchange.half(direction);
         half.trailers = trailers;
         half.has_trailers = true;
@@ -108,5 +144,16 @@ impl Worker {
         }
         self.mark(key, direction);
         self.run();
+    }
+}
+
+/// How much metadata of one direction may wait for headers to pass.
+const MOST_METADATA: usize = 64;
+
+/// What tells a plugin of metadata.
+pub(crate) fn metadata_callback(direction: Direction) -> Callback {
+    match direction {
+        Direction::Request => Callback::RequestMetadata,
+        Direction::Response => Callback::ResponseMetadata,
     }
 }

@@ -7,6 +7,7 @@ mod prepared;
 mod reuse;
 mod signals;
 mod stream;
+mod tcp;
 mod timers;
 
 use std::collections::VecDeque;
@@ -20,7 +21,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use chassis_abi::{
     Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, SecondaryMap, Services,
-    enter,
+    StreamKind, enter,
 };
 use chassis_engine_api::clock::Running;
 use chassis_engine_api::{HostError, clock};
@@ -28,6 +29,8 @@ use chassis_engine_api::{HostError, clock};
 pub use self::crash::Crash;
 pub(crate) use self::prepared::Availability;
 pub use self::stream::{DirectionProgress, Progress, StreamKey};
+
+pub(crate) use self::events::metadata_callback;
 
 use self::prepared::{Slot, VmSlot};
 use self::reuse::Spares;
@@ -186,12 +189,21 @@ impl Worker {
         request: HeaderList,
         attributes: impl IntoIterator<Item = (&'static str, Bytes)>,
     ) -> StreamKey {
+        let stream = self.spares.stream(links, &request);
+        let exchange = self.spares.exchange(request);
+        self.begin(stream, exchange, attributes)
+    }
+
+    fn begin(
+        &mut self,
+        stream: Box<Stream>,
+        mut exchange: Exchange,
+        attributes: impl IntoIterator<Item = (&'static str, Bytes)>,
+    ) -> StreamKey {
         // Between entries the board is always here; a stream without one would be over already.
         let Some(board) = self.board.as_mut() else { return Key::NEVER };
-        let limits = links.iter().filter_map(|link| self.slots.get(link.plugin));
+        let limits = stream.links.iter().filter_map(|link| self.slots.get(link.plugin));
         let body_limit = limits.map(|slot| slot.plugin.spec().limits.buffered_body).min().unwrap_or(usize::MAX);
-        let stream = self.spares.stream(links, &request);
-        let mut exchange = self.spares.exchange(request);
         exchange.lanes.resize_with(stream.links.len(), Default::default);
         exchange.attributes.extend(attributes);
         exchange.body_limit = body_limit;
@@ -209,6 +221,10 @@ impl Worker {
 
     pub(crate) fn flow(&mut self, key: Key, direction: Direction) -> Option<&mut Flow> {
         self.streams.get_mut(key).map(|stream| stream.flow(direction))
+    }
+
+    pub(crate) fn kind(&self, key: Key) -> StreamKind {
+        self.streams.get(key).map_or(StreamKind::Http, |stream| stream.kind)
     }
 
     pub(crate) fn vm(&mut self, plugin: PluginId) -> Option<&mut Vm> {

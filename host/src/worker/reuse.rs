@@ -38,6 +38,13 @@ impl Spares {
         exchange
     }
 
+    /// An exchange of a TCP stream, in what another one was kept in.
+    pub(super) fn tcp_exchange(&mut self) -> Exchange {
+        let Some(mut exchange) = self.exchanges.pop() else { return Exchange::tcp() };
+        exchange.make_tcp();
+        exchange
+    }
+
     pub(super) fn keep_stream(&mut self, mut stream: Box<Stream>) {
         if self.streams.len() < KEPT {
             stream.clear();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
-use chassis_abi::{Callback, Direction, HeaderList, Key};
+use chassis_abi::{Callback, Direction, HeaderList, Key, StreamKind};
 
 use super::{Crash, Link, Worker};
 use crate::flow::Flow;
@@ -25,6 +25,11 @@ pub struct Progress {
     pub reset: bool,
     /// Whether it waits for a VM to be started.
     pub waits_for_vm: bool,
+    /// Whether a plugin closed the client's connection of a TCP stream. Both directions are cut then; what has passed is
+    /// still delivered.
+    pub close_downstream: bool,
+    /// Whether a plugin closed the upstream's connection of a TCP stream, likewise.
+    pub close_upstream: bool,
 }
 
 /// What the chain has let pass of one direction. Nothing of it passes before its headers.
@@ -43,16 +48,21 @@ pub struct DirectionProgress {
     /// How many bytes of body are inside the chain, or wait behind headers that are.
     pub held: usize,
     /// Whether nothing more of it passes, though it has not ended: of a request whose plugin failed or held too much
-    /// once the response had passed.
+    /// once the response had passed, and of a TCP stream of which a plugin closed a connection.
     pub cut: bool,
 }
 
 /// What a worker has of a stream besides its exchange.
 pub(crate) struct Stream {
+    pub(crate) kind: StreamKind,
     pub(crate) links: Arc<[Link]>,
-    pub(super) request: Flow,
-    pub(super) response: Flow,
+    pub(crate) request: Flow,
+    pub(crate) response: Flow,
     pub(super) reset: bool,
+    /// Which connections of a TCP stream a plugin closed.
+    pub(super) close: Connections,
+    /// Of which connections plugins were told that they are closed.
+    pub(super) closed: Connections,
     pub(super) waits_for_vm: bool,
     pub(super) crash: Option<Crash>,
     /// Whether the client speaks gRPC, and so reads a local response from trailers.
@@ -62,14 +72,34 @@ pub(crate) struct Stream {
     buffered: usize,
 }
 
+/// Something that is so for one, both or none of a TCP stream's connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Connections {
+    pub(super) downstream: bool,
+    pub(super) upstream: bool,
+}
+
+impl Connections {
+    /// The connection at which a direction begins.
+    pub(super) fn of(&mut self, from: Direction) -> &mut bool {
+        match from {
+            Direction::Request => &mut self.downstream,
+            Direction::Response => &mut self.upstream,
+        }
+    }
+}
+
 impl Stream {
     pub(super) fn new(links: Arc<[Link]>, request: &HeaderList) -> Self {
         let stages = links.len();
         Stream {
+            kind: StreamKind::Http,
             links,
             request: Flow::new(stages),
             response: Flow::new(stages),
             reset: false,
+            close: Connections::default(),
+            closed: Connections::default(),
             waits_for_vm: false,
             crash: None,
             is_grpc: super::answer::is_grpc(request),
@@ -80,7 +110,23 @@ impl Stream {
 
     /// Forgets everything, but for its links, so that [`renew`](Stream::renew) can make it another stream.
     pub(super) fn clear(&mut self) {
-        let Stream { links: _, request, response, reset, waits_for_vm, crash, is_grpc, waker, buffered } = self;
+        let Stream {
+            kind,
+            links: _,
+            request,
+            response,
+            reset,
+            close,
+            closed,
+            waits_for_vm,
+            crash,
+            is_grpc,
+            waker,
+            buffered,
+        } = self;
+        *kind = StreamKind::Http;
+        *close = Connections::default();
+        *closed = Connections::default();
         request.clear();
         response.clear();
         *reset = false;
@@ -126,6 +172,8 @@ impl Worker {
             answered,
             reset: stream.reset,
             waits_for_vm: stream.waits_for_vm,
+            close_downstream: stream.close.downstream,
+            close_upstream: stream.close.upstream,
         })
     }
 
@@ -228,7 +276,7 @@ impl Worker {
         }
     }
 
-    fn context(&mut self, key: Key, lane: usize) -> Option<u32> {
+    pub(super) fn context(&mut self, key: Key, lane: usize) -> Option<u32> {
         self.exchange(key)?.lanes.get(lane)?.context
     }
 }
@@ -240,7 +288,7 @@ fn direction_progress(flow: &Flow, held: usize) -> DirectionProgress {
     DirectionProgress {
         headers: flow.released,
         body: if flow.released { flow.out.len() } else { 0 },
-        ended: flow.is_done(),
+        ended: flow.is_done() || (flow.gone && flow.released && held == 0),
         trailers: flow.released && flow.trailers,
         paused: flow.is_paused(),
         held,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use chassis_abi::{Direction, HeaderList};
 
+use crate::guest::callbacks;
 use crate::rig::{Rig, spec};
 
 cases! {
@@ -16,6 +17,8 @@ cases! {
         trailers_are_shown_and_changed,
         trailers_follow_a_body_without_bytes,
         trailers_may_be_added_to_a_body,
+        trailers_that_were_added_are_shown_to_those_behind,
+        trailers_that_were_added_from_outside_pass_with_what_was_held,
         what_comes_after_the_end_or_twice_is_dropped,
         framing_and_hop_by_hop_fields_belong_to_the_host,
         a_chain_without_plugins_lets_everything_pass,
@@ -197,6 +200,54 @@ fn trailers_may_be_added_to_a_body(engine: &'static str) {
     rig.worker.response_body(key, Bytes::from_static(b"2"), true);
     assert_eq!(rig.said(), ["t2", "t0"]);
     assert_eq!(text(&rig.response(key).unwrap().trailers), "sum=9");
+}
+
+fn trailers_that_were_added_are_shown_to_those_behind(engine: &'static str) {
+    let adds = r#"(func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+      (drop (call $add_header (i32.const 1) @"sum" @"9")) (i32.const 0))
+      (func (export "proxy_on_request_trailers") (param i32 i32) (result i32) (i32.const 0))"#;
+    let mut rig = Rig::new(engine);
+    let first = rig.add("first", adds);
+    // One that looks at bodies alone sees the body end as it did.
+    let bodies = callbacks(&["proxy_on_request_body"], "(i32.const 0)");
+    let second = rig.add("second", &bodies);
+    let third = rig.add("third", ALL);
+    let key = rig.open(&[first, second, third], &[]);
+    rig.worker.request_headers(key, false);
+    rig.worker.request_body(key, Bytes::from_static(b"body"), true);
+    let calls = [
+        "proxy_on_request_headers(2, 4, 0)",
+        "proxy_on_request_body(2, 4, 1)",
+        "proxy_on_request_body(2, 4, 1)",
+        "proxy_on_request_body(2, 4, 0)",
+        "proxy_on_request_trailers(2, 1)",
+    ];
+    assert_eq!(rig.calls(), calls);
+    let sent = rig.passed(key, Direction::Request).unwrap();
+    assert_eq!((sent.body.as_str(), text(&sent.trailers).as_str()), ("body", "sum=9"));
+    assert!(rig.progress(key).request.ended);
+}
+
+fn trailers_that_were_added_from_outside_pass_with_what_was_held(engine: &'static str) {
+    let adds = r#"
+      (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (drop (call $set_tick (i32.const 1)))
+        (i32.const 1))
+      (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32) (i32.const 1))
+      (func (export "proxy_on_tick") (param i32)
+        (drop (call $set_effective (i32.const 2)))
+        (drop (call $add_header (i32.const 3) @"sum" @"9"))
+        (drop (call $continue (i32.const 1))))"#;
+    let mut rig = Rig::new(engine);
+    let first = rig.add("first", ALL);
+    let second = rig.add("second", adds);
+    let key = rig.get(&[first, second], &[]);
+    rig.reply(key);
+    rig.calls();
+    rig.tick();
+    assert_eq!(rig.calls()[1..], ["proxy_on_response_body(2, 2, 0)", "proxy_on_response_trailers(2, 1)"]);
+    let got = rig.response(key).unwrap();
+    assert_eq!((got.body.as_str(), text(&got.trailers).as_str()), ("ok", "sum=9"));
 }
 
 fn what_comes_after_the_end_or_twice_is_dropped(engine: &'static str) {

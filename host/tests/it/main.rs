@@ -30,9 +30,11 @@ mod lifecycle;
 mod limits;
 mod load;
 mod log;
+mod metadata;
 mod pause;
 mod sharing;
 mod spare;
+mod tcp;
 mod timers;
 
 use libtest_mimic::{Arguments, Trial};
@@ -48,9 +50,11 @@ fn main() {
         limits::trials(),
         load::trials(),
         log::trials(),
+        metadata::trials(),
         pause::trials(),
         sharing::trials(),
         spare::trials(),
+        tcp::trials(),
         timers::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();

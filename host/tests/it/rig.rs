@@ -159,6 +159,23 @@ impl Rig {
         key
     }
 
+    /// Opens a TCP stream through plugins, to which the client has connected.
+    pub(crate) fn connect(&mut self, plugins: &[PluginId]) -> StreamKey {
+        let links: Vec<Link> = plugins.iter().map(|plugin| Link { plugin: *plugin, configuration: 0 }).collect();
+        let key = self.worker.open_tcp(links.into(), []);
+        self.worker.new_connection(key);
+        key
+    }
+
+    /// What has passed of a TCP stream since the last time that this was asked, in one direction.
+    pub(crate) fn data(&mut self, key: StreamKey, direction: Direction) -> String {
+        let mut data = Vec::new();
+        while let Some(piece) = self.worker.take_body(key, direction) {
+            data.extend_from_slice(&piece);
+        }
+        String::from_utf8(data).unwrap()
+    }
+
     /// Lets a whole response in: 200 with the body `ok`.
     pub(crate) fn reply(&mut self, key: StreamKey) {
         self.worker.response_headers(key, [(":status", "200")].into_iter().collect(), false);
