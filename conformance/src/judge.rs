@@ -93,6 +93,7 @@ fn seen(what: What, trip: &Trip, view: &View) -> Vec<String> {
         What::ClientHeaders => headers(response),
         What::ClientBody => body(response),
         What::ClientTrailers => trailers(response),
+        What::Wire => trip.wire.clone(),
     }
 }
 

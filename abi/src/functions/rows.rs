@@ -9,9 +9,7 @@ use super::{
 };
 use crate::call::{Call, Fault};
 use crate::state::VmState;
-use crate::status::Status::{
-    BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, SerializationFailure,
-};
+use crate::status::Status::{BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, SerializationFailure};
 use crate::table::Param::{Bytes, Int, Long, Out, Pairs};
 use crate::table::{ALL, Allowed, Answer, Group, Row, V02, V010, V021, Versions, flatten, result};
 

@@ -276,13 +276,13 @@ fn ask(args: &Args) -> Result<Ask, Failure> {
     let request = input::request(&args.request, authority, &args.header, args.body.as_ref(), &args.trailer)?;
     let piece = args.chunk_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));
     let cut = Cut { piece, late_end: false };
-    Ok(Ask { request, request_cut: cut, response_cut: cut })
+    Ok(Ask { request, request_cut: cut, response_cut: cut, ..Ask::default() })
 }
 
 /// The exit code that a request stands for.
 fn code(trip: &Trip) -> Exit {
     match trip.outcome {
-        Outcome::Response | Outcome::LocalResponse | Outcome::Reset => Exit::Success,
+        Outcome::Response | Outcome::LocalResponse | Outcome::Reset | Outcome::Played => Exit::Success,
         Outcome::LoadError if trip.refused_configuration() => Exit::Invalid,
         Outcome::LoadError if trip.error.as_ref().is_some_and(|error| error.kind == LOAD) => Exit::Invalid,
         Outcome::Crash | Outcome::Paused | Outcome::LoadError => Exit::PluginFailed,

@@ -271,7 +271,7 @@ fn answer(out: &mut String, trip: &Trip) -> fmt::Result {
 
 fn result(out: &mut String, trip: &Trip) -> fmt::Result {
     let style = match trip.outcome {
-        Outcome::Response | Outcome::LocalResponse => GOOD,
+        Outcome::Response | Outcome::LocalResponse | Outcome::Played => GOOD,
         Outcome::Reset => ODD,
         Outcome::Crash | Outcome::LoadError | Outcome::Paused => ERROR,
     };

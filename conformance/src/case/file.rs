@@ -58,9 +58,8 @@ pub struct CaseFile {
     /// What the guest may use.
     #[serde(default)]
     pub limits: Limits,
-    /// The request.
-    #[serde(default)]
-    pub request: Request,
+    /// The request; `GET /` unless given.
+    pub request: Option<Request>,
     /// What the upstream answers.
     #[serde(default)]
     pub upstream: Response,
@@ -68,6 +67,8 @@ pub struct CaseFile {
     /// one, and so on; the last answer serves for all that follow. Others cannot be called.
     #[serde(default)]
     pub callouts: BTreeMap<String, Vec<CalloutAnswer>>,
+    /// In place of a request: what happens to a TCP stream once the client has connected.
+    pub tcp: Option<Vec<Event>>,
     /// What must be seen.
     pub expect: Expect,
     /// Further requests in the same VM, and what must be seen of each.
@@ -233,6 +234,8 @@ pub struct Request {
     pub late_end: bool,
     /// Its trailers.
     pub trailers: Option<Fields>,
+    /// HTTP/2 metadata behind its headers: how many entries each frame has.
+    pub metadata: Vec<u32>,
 }
 
 impl Default for Request {
@@ -245,6 +248,7 @@ impl Default for Request {
             piece: None,
             late_end: false,
             trailers: None,
+            metadata: Vec::new(),
         }
     }
 }
@@ -265,11 +269,21 @@ pub struct Response {
     pub late_end: bool,
     /// Its trailers.
     pub trailers: Option<Fields>,
+    /// HTTP/2 metadata behind its headers: how many entries each frame has.
+    pub metadata: Vec<u32>,
 }
 
 impl Default for Response {
     fn default() -> Self {
-        Response { status: 200, headers: Fields::default(), body: None, piece: None, late_end: false, trailers: None }
+        Response {
+            status: 200,
+            headers: Fields::default(),
+            body: None,
+            piece: None,
+            late_end: false,
+            trailers: None,
+            metadata: Vec::new(),
+        }
     }
 }
 
@@ -297,12 +311,46 @@ impl Default for CalloutAnswer {
     }
 }
 
-/// A further request.
+/// Something that happens to a TCP stream.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// Data comes from the client.
+    Downstream(Content),
+    /// The last data comes from the client, which may be none.
+    DownstreamEnd(Content),
+    /// Data comes from the upstream.
+    Upstream(Content),
+    /// The last data comes from the upstream, which may be none.
+    UpstreamEnd(Content),
+    /// The client's connection is gone, closed by this peer.
+    DownstreamClose(Peer),
+    /// The upstream's connection is gone, closed by this peer.
+    UpstreamClose(Peer),
+    /// The plugin's timer goes off.
+    Tick,
+}
+
+impl Event {
+    /// The data that it brings.
+    pub(super) fn data(&self) -> Option<&Content> {
+        match self {
+            Event::Downstream(data) | Event::DownstreamEnd(data) | Event::Upstream(data) | Event::UpstreamEnd(data) => {
+                Some(data)
+            }
+            Event::DownstreamClose(_) | Event::UpstreamClose(_) | Event::Tick => None,
+        }
+    }
+}
+
+/// A further request, or TCP stream.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Then {
     /// The request; the same one as the first unless given.
     pub request: Option<Request>,
+    /// In place of a request: what happens to a TCP stream; the same as at first unless given.
+    pub tcp: Option<Vec<Event>>,
     /// What must be seen.
     pub expect: Expect,
 }
@@ -311,8 +359,8 @@ pub struct Then {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Expect {
-    /// How the request ended; `response` unless given.
-    pub outcome: Outcome,
+    /// How the request ended; `response` unless given, `played` for a TCP stream.
+    pub outcome: Option<Outcome>,
     /// Why the guest ended, which it must not have unless this is given.
     pub error: Option<ErrorSeen>,
     /// Callbacks and host calls of the start, as `trace` has them.
@@ -347,6 +395,10 @@ pub struct Expect {
     /// What the client got, or `none`.
     #[schemars(with = "Option<Reached<ResponseSeen>>")]
     pub client: Option<At<Reached<ResponseSeen>>>,
+    /// What was seen on the connections of a TCP stream, in order, each on a line: `to upstream "data"`, `to client end`,
+    /// `close downstream`, `reset`.
+    #[schemars(with = "Option<Text>")]
+    pub wire: Option<At<Text>>,
 }
 
 /// Why a guest ended. Of what is given each is compared.
@@ -430,6 +482,21 @@ named! {
         Paused "paused",
         /// The client gets no further answer.
         Reset "reset",
+        /// A TCP stream was played to its end.
+        Played "played",
+    }
+}
+
+named! {
+    /// Who closed a connection.
+    Peer {
+        /// It is not known.
+        #[default]
+        Unknown "unknown",
+        /// The proxy.
+        Local "local",
+        /// The other end.
+        Remote "remote",
     }
 }
 
@@ -519,6 +586,17 @@ impl From<drive::Outcome> for Outcome {
             drive::Outcome::LoadError => Outcome::LoadError,
             drive::Outcome::Paused => Outcome::Paused,
             drive::Outcome::Reset => Outcome::Reset,
+            drive::Outcome::Played => Outcome::Played,
+        }
+    }
+}
+
+impl From<Peer> for chassis_abi::PeerType {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Unknown => Self::Unknown,
+            Peer::Local => Self::Local,
+            Peer::Remote => Self::Remote,
         }
     }
 }

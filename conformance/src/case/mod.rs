@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis_abi::{HeaderList, Identity};
+use chassis_abi::{Direction, HeaderList, Identity};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 
@@ -25,8 +25,8 @@ pub(crate) use views::{NONE, SOMETHING, View, What, text_lines};
 pub use yaml::Mistake;
 pub(crate) use yaml::read;
 
-use crate::drive::{Ask, Beside, Cut, Message, Origin, Plan, Scripted, Settings, Sharing};
-use file::{ForeignFunction, Request, Response};
+use crate::drive::{Ask, Beside, Cut, Message, Origin, Plan, Scripted, Settings, Sharing, TcpEvent};
+use file::{Event, ForeignFunction, Request, Response};
 use values::{Content, Fields, Reached, Size};
 
 /// A case, ready to be run.
@@ -161,7 +161,8 @@ const MOST: u64 = 64 << 20;
 
 /// Everything in a case that may be a repeated text.
 fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
-    let requests = std::iter::once(&file.request).chain(file.then.iter().filter_map(|then| then.request.as_ref()));
+    let requests = file.request.iter().chain(file.then.iter().filter_map(|then| then.request.as_ref()));
+    let streams = file.tcp.iter().chain(file.then.iter().filter_map(|then| then.tcp.as_ref()));
     let expected = std::iter::once(&file.expect).chain(file.then.iter().map(|then| &then.expect));
     let seen = expected.flat_map(|expect| {
         let upstream = expect.upstream.as_ref().and_then(|seen| match &seen.value {
@@ -184,6 +185,7 @@ fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
             _ => None,
         }))
         .chain(requests.filter_map(|request| request.body.as_ref()))
+        .chain(streams.flatten().filter_map(Event::data))
         .chain(&file.upstream.body)
         .chain(file.callouts.values().flatten().filter_map(|answer| answer.body.as_ref()))
         .chain(seen)
@@ -231,19 +233,50 @@ fn spec(file: &CaseFile, shown: String) -> PluginSpec {
 /// All requests, in order.
 fn asks(file: &CaseFile) -> Result<Vec<Ask>, Mistake> {
     let response_cut = cut(file.upstream.piece, file.upstream.late_end);
-    let ask = |request: &Request| -> Result<Ask, Mistake> {
-        Ok(Ask { request: message(request)?, request_cut: cut(request.piece, request.late_end), response_cut })
-    };
-    let mut asks = vec![ask(&file.request)?];
-    for then in &file.then {
-        let next = match &then.request {
-            Some(request) => ask(request)?,
-            // Bodies are shared.
-            None => asks[0].clone(),
+    let response_metadata: Arc<[u32]> = file.upstream.metadata.clone().into();
+    let ask = |request: Option<&Request>, tcp: Option<&Vec<Event>>| -> Result<Option<Ask>, Mistake> {
+        let ask = match (request, tcp) {
+            (Some(_), Some(_)) => {
+                let message = "there is either a `request` or `tcp`".to_owned();
+                return Err(Mistake { line: 0, column: 0, message });
+            }
+            (None, Some(events)) => Ask { tcp: Some(events.iter().map(event).collect()), ..Ask::default() },
+            (Some(request), None) => Ask {
+                tcp: None,
+                request: message(request)?,
+                request_metadata: request.metadata.clone().into(),
+                response_metadata: response_metadata.clone(),
+                request_cut: cut(request.piece, request.late_end),
+                response_cut,
+            },
+            (None, None) => return Ok(None),
         };
+        Ok(Some(ask))
+    };
+    let mut asks = match ask(file.request.as_ref(), file.tcp.as_ref())? {
+        Some(first) => vec![first],
+        None => ask(Some(&Request::default()), None)?.into_iter().collect(),
+    };
+    for then in &file.then {
+        // Bodies are shared.
+        let next = ask(then.request.as_ref(), then.tcp.as_ref())?.unwrap_or_else(|| asks[0].clone());
         asks.push(next);
     }
     Ok(asks)
+}
+
+fn event(event: &Event) -> TcpEvent {
+    let data = event.data().map(|data| Bytes::from(data.bytes())).unwrap_or_default();
+    let comes = |direction, end| TcpEvent::Data { direction, data: data.clone(), end };
+    match event {
+        Event::Downstream(_) => comes(Direction::Request, false),
+        Event::DownstreamEnd(_) => comes(Direction::Request, true),
+        Event::Upstream(_) => comes(Direction::Response, false),
+        Event::UpstreamEnd(_) => comes(Direction::Response, true),
+        Event::DownstreamClose(peer) => TcpEvent::Closed { from: Direction::Request, peer: (*peer).into() },
+        Event::UpstreamClose(peer) => TcpEvent::Closed { from: Direction::Response, peer: (*peer).into() },
+        Event::Tick => TcpEvent::Tick,
+    }
 }
 
 fn cut(piece: Option<Size>, late_end: bool) -> Cut {

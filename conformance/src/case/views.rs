@@ -45,22 +45,14 @@ pub(crate) enum What {
     ClientHeaders,
     ClientBody,
     ClientTrailers,
+    Wire,
 }
 
 impl What {
     /// Whether each line of it is one of the case's.
     pub(crate) fn is_block(self) -> bool {
-        matches!(
-            self,
-            What::Start
-                | What::Trace
-                | What::Callbacks
-                | What::Calls
-                | What::Logs
-                | What::Counts
-                | What::Callouts
-                | What::Metrics
-        )
+        use What::{Callbacks, Callouts, Calls, Counts, Logs, Metrics, Start, Trace, Wire};
+        matches!(self, Start | Trace | Callbacks | Calls | Logs | Counts | Callouts | Metrics | Wire)
     }
 
     /// The key below `expect`.
@@ -91,6 +83,7 @@ impl What {
             What::ClientHeaders => "client.headers",
             What::ClientBody => "client.body",
             What::ClientTrailers => "client.trailers",
+            What::Wire => "wire",
         }
     }
 }
@@ -100,22 +93,33 @@ pub(crate) const NONE: &str = "none";
 /// The word for something that arrived, whatever it is.
 pub(crate) const SOMETHING: &str = "something";
 
+/// Why something cannot be expected of a TCP stream.
+const NO_REQUEST: &str = "a TCP stream has no request and no response: what passes is on its `wire`";
+
 /// What is expected of each request.
 pub(super) fn of(file: &CaseFile) -> Result<Vec<Vec<View>>, Mistake> {
     if let Some(start) = file.then.iter().find_map(|then| then.expect.start.as_ref()) {
         return Err(Mistake::at(start, "the plugin starts before the first request only"));
     }
-    if file.expect.outcome == Outcome::LoadError && !file.then.is_empty() {
+    if file.expect.outcome == Some(Outcome::LoadError) && !file.then.is_empty() {
         return Err(Mistake { line: 0, column: 0, message: "there is no request after a load_error".to_owned() });
     }
-    let all = std::iter::once(&file.expect).chain(file.then.iter().map(|then| &then.expect));
-    all.map(views).collect()
+    let is_tcp = file.tcp.is_some();
+    let then = file.then.iter().map(|then| (&then.expect, then.tcp.is_some() || (is_tcp && then.request.is_none())));
+    std::iter::once((&file.expect, is_tcp)).chain(then).map(|(expect, is_tcp)| views(expect, is_tcp)).collect()
 }
 
-fn views(expect: &Expect) -> Result<Vec<View>, Mistake> {
-    let ends_guest = matches!(expect.outcome, Outcome::Crash | Outcome::LoadError);
+fn views(expect: &Expect, is_tcp: bool) -> Result<Vec<View>, Mistake> {
+    let outcome = expect.outcome.unwrap_or(if is_tcp { Outcome::Played } else { Outcome::Response });
+    match (is_tcp, &expect.wire, &expect.upstream, &expect.client) {
+        (false, Some(wire), ..) => return Err(Mistake::at(wire, "only a TCP stream has a wire")),
+        (true, _, Some(upstream), _) => return Err(Mistake::at(upstream, NO_REQUEST)),
+        (true, _, _, Some(client)) => return Err(Mistake::at(client, NO_REQUEST)),
+        _ => {}
+    }
+    let ends_guest = matches!(outcome, Outcome::Crash | Outcome::LoadError);
     if ends_guest && expect.error.is_none() {
-        let message = format!("the outcome {} needs `error`", expect.outcome.as_str());
+        let message = format!("the outcome {} needs `error`", outcome.as_str());
         return Err(Mistake { line: 0, column: 0, message });
     }
     let mut views = Vec::new();
@@ -130,7 +134,7 @@ fn views(expect: &Expect) -> Result<Vec<View>, Mistake> {
             }
         }
     }
-    add(What::Outcome, 0, vec![expect.outcome.as_str().to_owned()]);
+    add(What::Outcome, 0, vec![outcome.as_str().to_owned()]);
     let blocks = [
         (What::Start, &expect.start),
         (What::Trace, &expect.trace),
@@ -139,6 +143,7 @@ fn views(expect: &Expect) -> Result<Vec<View>, Mistake> {
         (What::Logs, &expect.logs),
         (What::Callouts, &expect.callouts),
         (What::Metrics, &expect.metrics),
+        (What::Wire, &expect.wire),
     ];
     for (what, block) in blocks {
         block.iter().for_each(|block| add(what, line(block), lines(&block.value)));

@@ -1,4 +1,4 @@
-//! Drives requests through one plugin, without sockets and without waiting.
+//! Drives requests and TCP streams through one plugin, without sockets and without waiting.
 //!
 //! The request goes in piece by piece; what the plugin lets pass is taken at once, as a proxy would. The upstream is
 //! asked when the whole request has passed. While the plugin holds something back, its timer goes off at once, as the
@@ -16,6 +16,7 @@ use chassis_host::{
 use super::callouts::Outside;
 use super::record::{Entry, Recorder, START_SECTION};
 use super::services::{Clock, RunServices, Silent};
+use super::tcp::TcpEvent;
 
 /// A request or a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,11 +58,17 @@ pub struct UpstreamFailure {
     pub message: String,
 }
 
-/// A request that is to be made, and how the plugin is shown the bodies.
+/// A request that is to be made, and how the plugin is shown the bodies; or a TCP stream in its place.
 #[derive(Debug, Clone, Default)]
 pub struct Ask {
+    /// What happens to a TCP stream once the client has connected; there is no request then, nor an upstream that is asked.
+    pub tcp: Option<Arc<[TcpEvent]>>,
     /// The request.
     pub request: Message,
+    /// How many entries each frame of HTTP/2 metadata has that comes behind the request's headers.
+    pub request_metadata: Arc<[u32]>,
+    /// Those behind the response's headers.
+    pub response_metadata: Arc<[u32]>,
     /// How its body is cut.
     pub request_cut: Cut,
     /// How the response's body is cut.
@@ -108,6 +115,8 @@ pub enum Outcome {
     Paused,
     /// The client gets no further answer.
     Reset,
+    /// A TCP stream was played to its end.
+    Played,
 }
 
 /// Why a guest ended.
@@ -143,6 +152,9 @@ pub struct Trip {
     pub upstream_failure: Option<UpstreamFailure>,
     /// What the client got.
     pub response: Option<Message>,
+    /// What was seen on the connections of a TCP stream, in order: `to upstream "data"`, `to client end`,
+    /// `close downstream`, `reset`.
+    pub wire: Vec<String>,
     /// What the guest did, from its start on for the first request.
     pub entries: Vec<Entry>,
     /// What the plugin had the host do for callouts, a line each.
@@ -166,6 +178,7 @@ impl Trip {
             upstream_failure: None,
             response: None,
             callouts: Vec::new(),
+            wire: Vec::new(),
             before_upstream: entries.len(),
             before_answer: entries.len(),
             entries,
@@ -194,13 +207,13 @@ pub(super) struct World {
 
 /// A started plugin.
 pub(super) struct Driver {
-    worker: Worker,
+    pub(super) worker: Worker,
     plugin: PluginId,
-    recorder: Recorder,
+    pub(super) recorder: Recorder,
     clock: Clock,
     settings: Settings,
-    callouts: Outside,
-    stores: Arc<Stores>,
+    pub(super) callouts: Outside,
+    pub(super) stores: Arc<Stores>,
 }
 
 /// For how many turns signals are delivered at once: a guest may signal itself for ever.
@@ -235,17 +248,24 @@ impl Driver {
         Ok(Driver { worker, plugin, recorder, clock, settings, stores, callouts: Outside::default() })
     }
 
-    /// Drives one request to its end.
-    pub(super) fn request(&mut self, ask: &Ask, upstream: &mut dyn Upstream) -> Trip {
-        let request = &ask.request;
+    /// Drives one request, or one TCP stream, to its end.
+    pub(super) fn play(&mut self, ask: &Ask, upstream: &mut dyn Upstream) -> Trip {
         // After a crash there may be no VM yet.
         self.worker.wait_prepared(PREPARED);
         self.deliver();
         let links: Arc<[Link]> = [Link { plugin: self.plugin, configuration: 0 }].into();
+        match &ask.tcp {
+            Some(events) => self.tcp(links, events),
+            None => self.request(links, ask, upstream),
+        }
+    }
+
+    fn request(&mut self, links: Arc<[Link]>, ask: &Ask, upstream: &mut dyn Upstream) -> Trip {
+        let request = &ask.request;
         let key = self.worker.open(links, request.headers.clone(), attributes());
         let mut stream =
             Stream { key, ticks: self.settings.ticks, sent: Taken::default(), got: Taken::default(), paused: false };
-        self.feed(&mut stream, Direction::Request, request, ask.request_cut);
+        self.feed(&mut stream, Direction::Request, request, &ask.request_metadata, ask.request_cut);
         let passed = self.wait(&mut stream, Direction::Request, upstream);
         let before_upstream = self.recorder.len();
         let (mut upstream_response, mut upstream_failure) = (None, None);
@@ -253,7 +273,8 @@ impl Driver {
             let asked = stream.sent.message();
             match upstream.answer(&asked) {
                 Ok(response) => {
-                    self.feed(&mut stream, Direction::Response, &response, ask.response_cut);
+                    let metadata = &ask.response_metadata;
+                    self.feed(&mut stream, Direction::Response, &response, metadata, ask.response_cut);
                     upstream_response = Some(response);
                 }
                 Err(failure) => {
@@ -267,17 +288,7 @@ impl Driver {
         self.remaining(&mut stream, upstream);
         let before_answer = self.recorder.len();
         let progress = self.worker.progress(key).unwrap_or_default();
-        let crash = self.worker.crash(key).map(|crash| Error {
-            kind: crash.kind,
-            callback: crash.callback.to_owned(),
-            message: crash.message.clone(),
-            backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
-        });
-        self.worker.close(key);
-        self.deliver();
-
-        let entries = self.recorder.take();
-        let error = crash.or_else(|| entries.iter().find_map(stopped));
+        let (error, entries) = self.close(key);
         let outcome = match () {
             () if error.is_some() => Outcome::Crash,
             () if stream.paused => Outcome::Paused,
@@ -293,6 +304,7 @@ impl Driver {
             upstream_failure,
             response: stream.got.headers.is_some().then(|| stream.got.message()),
             callouts: self.callouts.take_lines(),
+            wire: Vec::new(),
             before_upstream: before_upstream.min(entries.len()),
             before_answer: before_answer.min(entries.len()),
             entries,
@@ -309,14 +321,35 @@ impl Driver {
         }
     }
 
+    /// Ends a stream: why its guest ended, if it did, and all that was done.
+    pub(super) fn close(&mut self, key: StreamKey) -> (Option<Error>, Vec<Entry>) {
+        let crash = self.worker.crash(key).map(|crash| Error {
+            kind: crash.kind,
+            callback: crash.callback.to_owned(),
+            message: crash.message.clone(),
+            backtrace: crash.backtrace.iter().map(ToString::to_string).collect(),
+        });
+        self.worker.close(key);
+        self.deliver();
+        let entries = self.recorder.take();
+        (crash.or_else(|| entries.iter().find_map(stopped)), entries)
+    }
+
     /// Hands a message in, piece by piece, for as long as anybody wants it.
-    fn feed(&mut self, stream: &mut Stream, direction: Direction, message: &Message, cut: Cut) {
+    fn feed(&mut self, stream: &mut Stream, direction: Direction, message: &Message, metadata: &[u32], cut: Cut) {
         let ends = message.body.is_none() && message.trailers.is_none();
         match direction {
             Direction::Request => self.worker.request_headers(stream.key, ends),
             Direction::Response => self.worker.response_headers(stream.key, message.headers.clone(), ends),
         }
         self.take(stream);
+        for entries in metadata {
+            match direction {
+                Direction::Request => self.worker.request_metadata(stream.key, *entries),
+                Direction::Response => self.worker.response_metadata(stream.key, *entries),
+            }
+            self.take(stream);
+        }
         let body = message.body.clone().unwrap_or_default();
         let mut pieces = pieces(&body, cut.piece);
         if message.body.is_some() && (pieces.is_empty() || cut.late_end) && message.trailers.is_none() {
@@ -373,10 +406,18 @@ impl Driver {
 
     /// Lets the timer go off, if there is one and it may.
     fn tick(&mut self, stream: &mut Stream) -> bool {
-        let Some(due) = self.worker.next_timer().filter(|_| stream.ticks != Some(0)) else { return false };
+        if stream.ticks == Some(0) || !self.timer_goes_off() {
+            return false;
+        }
         if let Some(ticks) = &mut stream.ticks {
             *ticks -= 1;
         }
+        true
+    }
+
+    /// Puts the time forward to the timer, if there is one.
+    pub(super) fn timer_goes_off(&mut self) -> bool {
+        let Some(due) = self.worker.next_timer() else { return false };
         // Each tick takes some time, so that a timer that is always due does not go off for ever.
         let ahead = due.saturating_duration_since(self.clock.now());
         self.clock.advance(ahead.max(Duration::from_millis(1)));
@@ -528,11 +569,15 @@ fn pieces(body: &Bytes, size: usize) -> Vec<Bytes> {
     (0..body.len()).step_by(size).map(|start| body.slice(start..body.len().min(start + size))).collect()
 }
 
-/// What a gateway would know of the connection.
-fn attributes() -> [(&'static str, Bytes); 5] {
+/// What a gateway would know of a request.
+fn attributes() -> impl Iterator<Item = (&'static str, Bytes)> {
+    std::iter::once(("request.protocol", Bytes::from_static(b"HTTP/1.1"))).chain(connection())
+}
+
+/// What a gateway would know of a connection.
+pub(super) fn connection() -> [(&'static str, Bytes); 4] {
     let port = |port: u64| Bytes::copy_from_slice(&port.to_le_bytes());
     [
-        ("request.protocol", Bytes::from_static(b"HTTP/1.1")),
         ("source.address", Bytes::from_static(b"127.0.0.1:40000")),
         ("source.port", port(40_000)),
         ("destination.address", Bytes::from_static(b"127.0.0.1:80")),

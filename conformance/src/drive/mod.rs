@@ -8,6 +8,7 @@ mod record;
 mod run;
 mod services;
 mod sharing;
+mod tcp;
 mod text;
 mod upstream;
 
@@ -18,4 +19,5 @@ pub use record::{Call, Entry, Line, Step, Stopped};
 pub use run::{Report, Run, SCHEMA, outcome, value_text};
 pub use services::Origin;
 pub use sharing::{Beside, Function, Sharing};
+pub use tcp::TcpEvent;
 pub use upstream::Scripted;

@@ -38,7 +38,7 @@ pub struct Plan {
     pub sharing: Sharing,
 }
 
-/// Drives requests through the plugin on an engine, one after the other in the same VM: a trip for each, or a single one
+/// Drives requests and TCP streams through the plugin on an engine, one after the other in the same VM: a trip for each, or a single one
 /// if the plugin cannot be loaded or does not start.
 ///
 /// # Errors
@@ -71,7 +71,7 @@ pub fn run<'a>(
         Ok(driver) => driver,
         Err((plugin, error)) => return Ok(vec![Trip::not_loaded(start_error(&plugin, &error), recorder.take())]),
     };
-    Ok(requests.into_iter().map(|ask| driver.request(ask, upstream)).collect())
+    Ok(requests.into_iter().map(|ask| driver.play(ask, upstream)).collect())
 }
 
 /// The plugin, and the one beside it with its configuration.

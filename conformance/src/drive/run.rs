@@ -27,6 +27,8 @@ pub struct Run {
     error: Option<RunError>,
     upstream_request: Option<Request>,
     response: Option<Response>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    wire: Vec<String>,
     logs: Vec<LogLine>,
     callbacks: Vec<CallbackRun>,
 }
@@ -114,6 +116,7 @@ impl Run {
                 .or_else(|| trip.upstream_failure.as_ref().map(RunError::from)),
             upstream_request: trip.upstream_request.as_ref().map(Request::from),
             response: trip.response.as_ref().map(Response::from),
+            wire: trip.wire.clone(),
             logs: trip.entries.iter().flat_map(Entry::lines).map(LogLine::from).collect(),
             callbacks: trip.entries.iter().map(CallbackRun::from).collect(),
         }
@@ -129,6 +132,7 @@ pub fn outcome(outcome: Outcome) -> &'static str {
         Outcome::LoadError => "load_error",
         Outcome::Paused => "paused",
         Outcome::Reset => "reset",
+        Outcome::Played => "played",
     }
 }
 

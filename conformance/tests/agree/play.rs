@@ -43,7 +43,7 @@ impl Stage {
             sharing: Sharing::default(),
         };
         let cut = Cut { piece: input.chunk, late_end: false };
-        let ask = Ask { request: input.request.clone(), request_cut: cut, response_cut: cut };
+        let ask = Ask { request: input.request.clone(), request_cut: cut, response_cut: cut, ..Ask::default() };
         let asks = std::iter::repeat_n(&ask, input.repeat);
         let trips = drive::run(&self.0, &plan, asks, &mut Scripted(input.upstream.clone())).unwrap();
         let engine = self.0.capabilities().name;

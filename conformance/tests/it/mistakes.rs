@@ -95,8 +95,15 @@ fn what_makes_no_sense_is_a_mistake() {
     assert!(case("expect: {}\nthen:\n  - expect:\n      start: x\n").starts_with("7:14: the plugin starts"));
     assert!(case("expect: {}\nrequest:\n  headers:\n    - a b: 1\n").contains("request: `a b`: not a header name"));
     assert!(case("expect: {}\nrequest:\n  headers:\n    - { a: 1, b: 2 }\n").contains("one header field"));
+    assert!(case("expect: {}\nrequest: {}\ntcp: []\n").contains("there is either a `request` or `tcp`"));
+    assert!(case("expect:\n  wire: x\n").starts_with("5:9: only a TCP stream has a wire"));
+    assert!(case("expect:\n  client: none\ntcp: []\n").starts_with("5:11: a TCP stream has no request"));
+    assert!(case("expect: {}\ntcp:\n  - downstream_close: me\n").contains("unknown value `me`"));
+    assert!(case("expect: {}\ntcp:\n  - sidestream: x\n").contains("unknown value `sidestream`"));
     let large = "{ text: 0123456789, times: 4000000 }";
     let twice = case(&format!("expect: {{}}\nconfig: {large}\nrequest:\n  body: {large}\n"));
+    assert!(twice.contains("have more than 67108864 bytes"), "{twice}");
+    let twice = case(&format!("expect: {{}}\ntcp:\n  - downstream: {large}\n  - upstream_end: {large}\n"));
     assert!(twice.contains("have more than 67108864 bytes"), "{twice}");
 }
 
