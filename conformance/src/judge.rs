@@ -93,7 +93,7 @@ fn seen(what: What, trip: &Trip, view: &View) -> Vec<String> {
         What::ClientHeaders => headers(response),
         What::ClientBody => body(response),
         What::ClientTrailers => trailers(response),
-        What::Wire => trip.wire.clone(),
+        What::Wire => trip.seen_on_wire().map(|line| line.trim_end().to_owned()).collect(),
     }
 }
 

@@ -18,7 +18,7 @@ mod schema;
 mod suite;
 mod trace;
 
-pub use case::{Case, CaseFile, Mistake, Need};
+pub use case::{Case, CaseFile, Mistake, Need, unescape};
 pub use judge::Difference;
 pub use report::{Report, SCHEMA, Summary, junit, report};
 pub use runner::{CaseResult, Differs, Ran, Verdict, choose, compare, run, run_all, trial_name};

@@ -1,6 +1,7 @@
-//! `chassis run`: requests through one plugin, without a server.
+//! `chassis run`: requests and TCP streams through one plugin, without a server.
 
 mod input;
+mod tcp;
 mod timeline;
 mod upstream;
 
@@ -12,7 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chassis_abi::{Identity, LogLevel};
 use chassis_conformance::drive::{
-    self, Ask, Cut, LOAD, Origin, Outcome, Plan, Report, Run, SCHEMA, Scripted, Settings, Sharing, Trip, Upstream,
+    self, Ask, Cut, LOAD, Origin, Outcome, Plan, Report, Run, SCHEMA, Scripted, Settings, Sharing, TcpEvent, Trip,
+    Upstream,
 };
 use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 use clap::ValueEnum;
@@ -43,17 +45,20 @@ Examples:
   chassis run filter.wasm --config @filter.json --upstream-status 404 --upstream-body gone
   chassis run filter.wasm --upstream http://127.0.0.1:1980
   chassis run filter.wasm --engine all --repeat 3 --json
+  chassis run tcp.wasm --tcp 'downstream: hello\\n' --tcp 'upstream_end: bye' --tcp 'downstream_close: remote'
 
 JSON:
   --json prints { \"schema\": \"chassis/run/v1\", \"runs\": [...] }, one element per engine and
   repetition, and one per engine if the plugin does not start.
-  outcome           response, local_response, crash, load_error, paused or reset
+  outcome           response, local_response, crash, load_error, paused or reset; of a TCP stream
+                    played, crash or reset
   error.kind        trap, deadline, exit, host (a host call that is forbidden), memory, start
                     (refused by the plugin), load (the module) or upstream
   upstream_request  what reached the upstream in whole, else null
   body              as text; one that is not UTF-8 has body_base64 beside it
   headers           of a byte that is not UTF-8 `\\xNN` is shown, and of a backslash two
   trailers          beside the body, if there were any
+  wire              of a TCP stream, if there was anything: what the plugin let pass, in order
   omitted           how many host calls of a callback were too many to keep
 
 Exit codes:
@@ -94,6 +99,14 @@ pub(crate) struct Args {
     /// Hand bodies, of requests and responses, to the plugin in pieces of this size; in one piece unless given.
     #[arg(long, value_name = "BYTES", value_parser = chunk_size, help_heading = "Request")]
     chunk_size: Option<u64>,
+    /// In place of a request: something that happens to a TCP stream once the client has connected; may be repeated.
+    /// `downstream: DATA` comes from the client, `upstream: DATA` from the upstream; `downstream_end: DATA` is the last;
+    /// `downstream_close: PEER` ends the connection, closed by `remote`, `local` or `unknown`; `tick` is the plugin's
+    /// timer. In data `\n` is a line's end and `\xNN` a byte.
+    #[arg(long, value_name = "EVENT", value_parser = tcp_event(), help_heading = "Request")]
+    #[arg(conflicts_with_all = ["request", "header", "body", "trailer", "chunk_size", "ticks", "pause_limit"])]
+    #[arg(conflicts_with_all = ["upstream", "upstream_status", "upstream_header", "upstream_body", "upstream_trailer"])]
+    tcp: Vec<TcpEvent>,
     /// How many requests to make, one after the other in the same VM.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     #[arg(help_heading = "Request")]
@@ -168,6 +181,10 @@ fn field() -> impl TypedValueParser<Value = Field> {
     OsStringValueParser::new().try_map(|text: OsString| values::field(&text))
 }
 
+fn tcp_event() -> impl TypedValueParser<Value = TcpEvent> {
+    OsStringValueParser::new().try_map(|text: OsString| tcp::event(&text))
+}
+
 fn content() -> impl TypedValueParser<Value = Content> {
     OsStringValueParser::new().try_map(|text: OsString| values::content(&text))
 }
@@ -209,7 +226,7 @@ pub(crate) fn execute(args: &Args) -> Ended {
                 if std::mem::replace(&mut shown, true) {
                     style::print("\n")?;
                 }
-                style::print(&timeline::timeline(&title(engine, args, &file, index), &ask.request, trip))?;
+                style::print(&timeline::timeline(&title(engine, args, &file, index), &ask, trip))?;
             }
         }
         runs.push(of_engine);
@@ -272,6 +289,9 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
 
 /// The request, with bodies cut as it was said.
 fn ask(args: &Args) -> Result<Ask, Failure> {
+    if !args.tcp.is_empty() {
+        return Ok(Ask { tcp: Some(args.tcp.clone().into()), ..Ask::default() });
+    }
     let authority = args.upstream.as_deref().unwrap_or("localhost");
     let request = input::request(&args.request, authority, &args.header, args.body.as_ref(), &args.trailer)?;
     let piece = args.chunk_size.map_or(usize::MAX, |size| usize::try_from(size).unwrap_or(usize::MAX));

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write};
 
-use chassis_abi::{Callback, HeaderList, LogLevel, Param};
-use chassis_conformance::drive::{Call, Entry, Line, Message, Outcome, Step, Trip, outcome, value_text};
+use chassis_abi::{Callback, HeaderList, LogLevel, Param, PeerType};
+use chassis_conformance::drive::{Ask, Call, Entry, Line, Message, Outcome, Step, Trip, outcome, value_text};
 use chassis_conformance::named;
 
 use crate::style::{ERROR, FAINT, GOOD, NAME, ODD, STRONG};
@@ -13,21 +13,27 @@ const SHOWN: usize = 120;
 /// How much of a body is shown.
 const BODY: usize = 1024;
 
-/// The timeline of one request.
-pub(crate) fn timeline(title: &str, request: &Message, trip: &Trip) -> String {
+/// The timeline of one request, or of one TCP stream.
+pub(crate) fn timeline(title: &str, ask: &Ask, trip: &Trip) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
-    let _ = write(&mut out, title, request, trip);
+    let _ = write(&mut out, title, ask, trip);
     out
 }
 
-fn write(out: &mut String, title: &str, request: &Message, trip: &Trip) -> fmt::Result {
+fn write(out: &mut String, title: &str, ask: &Ask, trip: &Trip) -> fmt::Result {
     writeln!(out, "{STRONG}{title}{STRONG:#}")?;
     let started = trip.entries.iter().take_while(|entry| entry.is_start()).count();
     let asked = trip.before_upstream.max(started);
     let answered = trip.before_answer.max(asked);
     section(out, "start", &trip.entries[..started])?;
-    if trip.outcome != Outcome::LoadError {
+    if trip.outcome == Outcome::LoadError {
+        return result(out, trip);
+    }
+    if ask.tcp.is_some() {
+        connection(out, trip, started, answered)?;
+    } else {
+        let request = &ask.request;
         message(out, "request", request)?;
         entries(out, &trip.entries[started..asked])?;
         if let Some(sent) = &trip.upstream_request {
@@ -42,9 +48,23 @@ fn write(out: &mut String, title: &str, request: &Message, trip: &Trip) -> fmt::
         }
         entries(out, &trip.entries[asked..answered])?;
         answer(out, trip)?;
-        section(out, "end", &trip.entries[answered..])?;
     }
+    section(out, "end", &trip.entries[answered..])?;
     result(out, trip)
+}
+
+/// What happened on the connections of a TCP stream, between the callbacks.
+fn connection(out: &mut String, trip: &Trip, started: usize, ended: usize) -> fmt::Result {
+    writeln!(out, "{STRONG}connection from client{STRONG:#}")?;
+    let mut wire = trip.wire.iter().peekable();
+    for at in started..=ended {
+        while let Some(next) = wire.next_if(|next| next.after <= at || at == ended) {
+            let style = if next.is_event { STRONG } else { GOOD };
+            writeln!(out, "{style}{}{style:#}", short(&next.line, BODY))?;
+        }
+        entries(out, &trip.entries[at..ended.min(at + 1)])?;
+    }
+    Ok(())
 }
 
 /// Callbacks under a name, if there are any.
@@ -90,6 +110,8 @@ fn arguments(entry: &Entry) -> String {
         Some(
             Callback::RequestBody
             | Callback::ResponseBody
+            | Callback::DownstreamData
+            | Callback::UpstreamData
             | Callback::VmStart
             | Callback::Configure
             | Callback::ValidateConfiguration,
@@ -100,6 +122,9 @@ fn arguments(entry: &Entry) -> String {
         (Some(what), _) => words.push(count(first as usize, what)),
         (None, Some(Callback::ContextCreate)) if first == 0 => words.push("root".to_owned()),
         (None, Some(Callback::ContextCreate)) => words.push(format!("parent {first}")),
+        (None, Some(Callback::DownstreamConnectionClose | Callback::UpstreamConnectionClose)) => {
+            words.push(PeerType::from_u32(first).map_or_else(|| first.to_string(), |peer| peer.as_str().to_owned()));
+        }
         _ => words.extend(entry.args.iter().map(u32::to_string)),
     }
     if sized.is_some() && entry.args.get(1).is_some_and(|end| *end != 0) {

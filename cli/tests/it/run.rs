@@ -333,3 +333,21 @@ fn mistakes_in_the_command_line_are_explained() {
         assert!(output.stderr.contains(says), "{options:?}: {}", output.stderr);
     }
 }
+
+#[test]
+fn a_tcp_stream_is_played_in_place_of_a_request() {
+    let options = ["--config", r#"{"refuse": "QUIT", "banner": "hello\n"}"#];
+    let events = ["downstream: a\\n", "upstream: b", "downstream: QUIT\\n", "downstream_close: remote"];
+    let events: Vec<&str> = events.into_iter().flat_map(|event| ["--tcp", event]).collect();
+    let run = run("go/tcp.wasm", &[&options[..], &events].concat());
+    assert_eq!(
+        (&run["outcome"], &run["upstream_request"], &run["response"]),
+        (&json!("played"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(run["wire"], json!([r#"to upstream "a\n""#, r#"to client "hello\nb""#, "close downstream"]));
+    let closes: Vec<&str> = callbacks(&run).into_iter().filter(|name| name.ends_with("close")).collect();
+    assert_eq!(closes, ["proxy_on_downstream_connection_close", "proxy_on_upstream_connection_close"]);
+    let output = output(["run", "x.wasm", "--tcp", "sideways: x"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("must be `downstream: DATA`"), "{}", output.stderr);
+}

@@ -21,6 +21,7 @@ use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 use callouts::Others;
 pub use file::{CaseFile, Need};
 pub(crate) use guest::Module;
+pub use values::unescape;
 pub(crate) use views::{NONE, SOMETHING, View, What, text_lines};
 pub use yaml::Mistake;
 pub(crate) use yaml::read;

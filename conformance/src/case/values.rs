@@ -21,7 +21,7 @@ pub struct Bytes(pub Vec<u8>);
 ///
 /// # Errors
 /// In words, for a backslash that begins nothing known.
-pub(super) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {

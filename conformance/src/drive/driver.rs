@@ -16,7 +16,7 @@ use chassis_host::{
 use super::callouts::Outside;
 use super::record::{Entry, Recorder, START_SECTION};
 use super::services::{Clock, RunServices, Silent};
-use super::tcp::TcpEvent;
+use super::tcp::{TcpEvent, Wire};
 
 /// A request or a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -152,9 +152,8 @@ pub struct Trip {
     pub upstream_failure: Option<UpstreamFailure>,
     /// What the client got.
     pub response: Option<Message>,
-    /// What was seen on the connections of a TCP stream, in order: `to upstream "data"`, `to client end`,
-    /// `close downstream`, `reset`.
-    pub wire: Vec<String>,
+    /// What happened on the connections of a TCP stream, in order.
+    pub wire: Vec<Wire>,
     /// What the guest did, from its start on for the first request.
     pub entries: Vec<Entry>,
     /// What the plugin had the host do for callouts, a line each.
@@ -184,6 +183,12 @@ impl Trip {
             entries,
             metrics: String::new(),
         }
+    }
+
+    /// What was seen on the connections of a TCP stream: `to upstream "data"`, `to client end`, `close downstream`,
+    /// `reset`.
+    pub fn seen_on_wire(&self) -> impl Iterator<Item = &str> {
+        self.wire.iter().filter(|wire| !wire.is_event).map(|wire| wire.line.as_str())
     }
 
     /// Whether it ended because the plugin refused its configuration.

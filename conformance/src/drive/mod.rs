@@ -19,5 +19,5 @@ pub use record::{Call, Entry, Line, Step, Stopped};
 pub use run::{Report, Run, SCHEMA, outcome, value_text};
 pub use services::Origin;
 pub use sharing::{Beside, Function, Sharing};
-pub use tcp::TcpEvent;
+pub use tcp::{TcpEvent, Wire};
 pub use upstream::Scripted;

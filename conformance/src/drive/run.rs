@@ -116,7 +116,7 @@ impl Run {
                 .or_else(|| trip.upstream_failure.as_ref().map(RunError::from)),
             upstream_request: trip.upstream_request.as_ref().map(Request::from),
             response: trip.response.as_ref().map(Response::from),
-            wire: trip.wire.clone(),
+            wire: trip.seen_on_wire().map(str::to_owned).collect(),
             logs: trip.entries.iter().flat_map(Entry::lines).map(LogLine::from).collect(),
             callbacks: trip.entries.iter().map(CallbackRun::from).collect(),
         }

@@ -34,10 +34,36 @@ pub enum TcpEvent {
     Tick,
 }
 
+impl TcpEvent {
+    /// What it is, in words.
+    fn line(&self) -> String {
+        let name = |from: Direction| if from == Direction::Request { "client" } else { "upstream" };
+        match self {
+            TcpEvent::Data { direction, data, end } => {
+                let data = if data.is_empty() { String::new() } else { format!(" {}", shown(data)) };
+                format!("from {}{data}{}", name(*direction), if *end { " end" } else { "" })
+            }
+            TcpEvent::Closed { from, peer } => format!("{} gone, closed by {}", name(*from), peer.as_str()),
+            TcpEvent::Tick => "timer".to_owned(),
+        }
+    }
+}
+
+/// Something that happened on the connections of a TCP stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wire {
+    /// How many callbacks there were before it.
+    pub after: usize,
+    /// Whether it came from outside; else it is what the plugin let pass, or did.
+    pub is_event: bool,
+    /// What it was: `to upstream "data"`.
+    pub line: String,
+}
+
 /// A stream under way.
 struct Stream {
     key: StreamKey,
-    wire: Vec<String>,
+    wire: Vec<Wire>,
     /// Whether a direction has ended, as the other side was told.
     ended: [bool; 2],
     /// Whether the connection at which a direction begins is gone.
@@ -55,6 +81,7 @@ impl Driver {
         self.worker.new_connection(key);
         self.take_data(&mut stream);
         for event in events {
+            self.note(&mut stream, true, event.line());
             match event {
                 TcpEvent::Data { direction: Direction::Request, data, end } => {
                     self.worker.downstream_data(key, data.clone(), *end);
@@ -65,7 +92,7 @@ impl Driver {
                 TcpEvent::Closed { from, peer } => self.lose(&mut stream, *from, *peer),
                 TcpEvent::Tick => {
                     if !self.timer_goes_off() {
-                        stream.wire.push("no timer".to_owned());
+                        self.note(&mut stream, false, "no timer".to_owned());
                     }
                 }
             }
@@ -104,18 +131,18 @@ impl Driver {
             }
             let to = if direction == Direction::Request { "upstream" } else { "client" };
             if !data.is_empty() {
-                stream.wire.push(format!("to {to} \"{}\"", chassis_host::escape(value_text(&data).as_bytes())));
+                self.note(stream, false, format!("to {to} {}", shown(&data)));
             }
             let Some(progress) = self.worker.progress(key) else { return };
             let passed = if direction == Direction::Request { progress.request } else { progress.response };
             let is_there = !stream.gone[1 - direction as usize];
             if passed.ended && is_there && !std::mem::replace(&mut stream.ended[direction as usize], true) {
-                stream.wire.push(format!("to {to} end"));
+                self.note(stream, false, format!("to {to} end"));
             }
         }
         let Some(progress) = self.worker.progress(key) else { return };
         if progress.reset && !std::mem::replace(&mut stream.reset, true) {
-            stream.wire.push("reset".to_owned());
+            self.note(stream, false, "reset".to_owned());
             BOTH.into_iter().for_each(|from| self.lose(stream, from, PeerType::Local));
         }
         for (from, name, close) in [
@@ -123,13 +150,17 @@ impl Driver {
             (Direction::Response, "upstream", progress.close_upstream),
         ] {
             if close && !stream.gone[from as usize] {
-                stream.wire.push(format!("close {name}"));
+                self.note(stream, false, format!("close {name}"));
                 self.lose(stream, from, PeerType::Local);
             }
         }
         if progress.close_downstream || progress.close_upstream {
             BOTH.into_iter().for_each(|from| self.lose(stream, from, PeerType::Local));
         }
+    }
+
+    fn note(&self, stream: &mut Stream, is_event: bool, line: String) {
+        stream.wire.push(Wire { after: self.recorder.len(), is_event, line });
     }
 
     fn lose(&mut self, stream: &mut Stream, from: Direction, peer: PeerType) {
@@ -141,4 +172,8 @@ impl Driver {
             Direction::Response => self.worker.upstream_closed(stream.key, peer),
         }
     }
+}
+
+fn shown(data: &[u8]) -> String {
+    format!("\"{}\"", chassis_host::escape(value_text(data).as_bytes()))
 }
