@@ -27,15 +27,18 @@ enum Way {
 impl Worker {
     /// Moves one direction of a stream as far as it goes.
     pub(crate) fn advance(&mut self, key: Key, direction: Direction) {
-        let Some(stages) = self.flow(key, direction).map(|flow| flow.stages.len()) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        let kind = stream.kind;
+        let flow = stream.flow(direction);
+        let (stages, has_metadata) = (flow.stages.len(), !flow.metadata.is_empty());
         for position in 0..stages {
-            if !self.may_advance(key, direction) || self.headers(key, direction, position) == Way::Stop {
+            if !self.may_advance(key, direction) || self.headers(key, kind, direction, position) == Way::Stop {
                 return;
             }
-            if self.has_metadata(key, direction) && self.metadata(key, direction, position) == Way::Stop {
+            if has_metadata && self.metadata(key, direction, position) == Way::Stop {
                 return;
             }
-            if !self.may_advance(key, direction) || self.body(key, direction, position) == Way::Stop {
+            if !self.may_advance(key, direction) || self.body(key, kind, direction, position) == Way::Stop {
                 return;
             }
             if !self.may_advance(key, direction) || self.trailers(key, direction, position) == Way::Stop {
@@ -76,8 +79,7 @@ impl Worker {
         }
     }
 
-    fn headers(&mut self, key: Key, direction: Direction, position: usize) -> Way {
-        let kind = self.kind(key);
+    fn headers(&mut self, key: Key, kind: StreamKind, direction: Direction, position: usize) -> Way {
         if kind == StreamKind::Tcp && direction == Direction::Response {
             return self.follow_connection(key, position);
         }
@@ -146,10 +148,6 @@ impl Worker {
         if come && headers != Headers::Waiting { Way::On } else { Way::Stop }
     }
 
-    fn has_metadata(&mut self, key: Key, direction: Direction) -> bool {
-        self.flow(key, direction).is_some_and(|flow| !flow.metadata.is_empty())
-    }
-
     /// Tells a plugin that was shown the headers of the metadata that has come to it.
     #[cold]
     fn metadata(&mut self, key: Key, direction: Direction, position: usize) -> Way {
@@ -178,7 +176,7 @@ impl Worker {
         Way::Stop
     }
 
-    fn body(&mut self, key: Key, direction: Direction, position: usize) -> Way {
+    fn body(&mut self, key: Key, kind: StreamKind, direction: Direction, position: usize) -> Way {
         let Some(flow) = self.flow(key, direction) else { return Way::Stop };
         let stages = flow.stages.len();
         let stage = &mut flow.stages[position];
@@ -188,7 +186,6 @@ impl Worker {
         stage.fresh = false;
         let (bypassed, end) = (stage.bypassed, stage.ended && stage.trailers == Trailers::None);
         let lane = lane_of(position, direction, stages);
-        let kind = self.kind(key);
         let callback = match (kind, direction) {
             (StreamKind::Http, Direction::Request) => Callback::RequestBody,
             (StreamKind::Http, Direction::Response) => Callback::ResponseBody,
@@ -258,7 +255,6 @@ impl Worker {
 
     /// Moves a stage's body to the next stage, or out of the chain.
     fn pass_body(&mut self, key: Key, direction: Direction, position: usize) {
-        let shows_added = self.shows_added_trailers(key, direction, position);
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
@@ -274,8 +270,8 @@ impl Worker {
             let ends_now = ended && !next.ended;
             next.fresh |= moved || ends_now;
             next.ended |= ended;
-            if shows_added {
-                next.trailers = Trailers::Arrived;
+            if ended && !exchange.half(direction).trailers.is_empty() {
+                self.show_added_trailers(key, direction, position + 1);
             }
         } else {
             if flow.unwanted {
@@ -288,18 +284,14 @@ impl Worker {
         }
     }
 
-    /// Whether this plugin ends a body and has added trailers to it, and the next one is one that is to be shown them.
-    /// To another one the body ends as it came.
-    fn shows_added_trailers(&mut self, key: Key, direction: Direction, position: usize) -> bool {
-        let is_added = self.exchange(key).is_some_and(|exchange| !exchange.half(direction).trailers.is_empty());
-        let Some(flow) = self.flow(key, direction).filter(|_| is_added) else { return false };
-        let stages = flow.stages.len();
-        let ended = flow.stages[position].ended && flow.stages[position].trailers == Trailers::None;
-        if !ended || position + 1 == stages {
-            return false;
+    /// Has a plugin shown the trailers that one before it added to a body, if it has a callback for them. To another one the
+    /// body ends as it came.
+    #[cold]
+    fn show_added_trailers(&mut self, key: Key, direction: Direction, position: usize) {
+        let Some(stages) = self.flow(key, direction).map(|flow| flow.stages.len()) else { return };
+        if self.lane_exports(key, lane_of(position, direction, stages), trailers_callback(direction)) {
+            self.set_trailers(key, direction, position, Trailers::Arrived);
         }
-        let next = lane_of(position + 1, direction, stages);
-        self.lane_exports(key, next, trailers_callback(direction))
     }
 
     fn pass_trailers(&mut self, key: Key, direction: Direction, position: usize) {

@@ -1,11 +1,14 @@
 //! Properties of a stream by Envoy's attribute names.
 
 use bytes::Bytes;
-use chassis_abi::{Exchange, HeaderList};
+use chassis_abi::{Exchange, HeaderList, StreamKind};
 
 /// The value of an attribute, in the encoding that Envoy gives it: strings as they are, integers as 8 bytes
 /// little-endian, maps serialised.
 pub fn attribute(exchange: &Exchange, path: &[&[u8]]) -> Option<Bytes> {
+    if exchange.kind == StreamKind::Tcp {
+        return known(exchange, path);
+    }
     match path {
         [b"request", b"headers", name] => exchange.request.headers.get(name).cloned(),
         [b"response", b"headers", name] if exchange.response.has_headers => {

@@ -14,6 +14,7 @@ use crate::{Gateway, SCRIPT};
 cases! {
     each_engine: [
         bodies_are_rewritten_both_ways,
+        trailers_that_a_plugin_adds_are_sent_where_the_head_can_announce_them,
         what_is_not_looked_at_passes_untouched,
         a_length_that_became_wrong_is_never_told,
         bodies_stream_through_plugins_that_continue,
@@ -104,6 +105,31 @@ fn bodies_are_rewritten_both_ways(engine: &str) {
     }
     assert_eq!(upstream.connections(), 1);
     assert!(gateway.sink.lines().is_empty(), "{:?}", gateway.sink.lines());
+}
+
+fn trailers_that_a_plugin_adds_are_sent_where_the_head_can_announce_them(engine: &str) {
+    let upstream = mirror();
+    let plugin = "file: ../gateway/tests/guests/trailers.wat, limits: { deadline: 1s }";
+    let gateway = Gateway::through(engine, plugin, "", upstream.address);
+    let mut client = Client::connect(gateway.address);
+    for framing in ["sized", "chunked"] {
+        for size in [1, 3000, 70_000] {
+            client.send(request(framing, size));
+            let response = client.response("POST");
+            let request = upstream.requests().pop().unwrap();
+            assert!(response.complete && response.body == cats(size), "{framing} {size}");
+            assert!(request.body == cats(size), "{framing} {size}");
+            // A head that has left before the end of the body is seen cannot announce them; whether one of a body in
+            // chunks has is a matter of time.
+            let added = [("x-sum".to_owned(), "7".to_owned())];
+            for trailers in [request.trailers, response.trailers] {
+                let is_sent = trailers == added;
+                assert!(is_sent || trailers.is_empty(), "{framing} {size}: {trailers:?}");
+                assert!(framing == "chunked" || is_sent == (size <= 64 << 10), "{size}: {trailers:?}");
+            }
+        }
+    }
+    assert_eq!(upstream.connections(), 1);
 }
 
 fn what_is_not_looked_at_passes_untouched(engine: &str) {
