@@ -1,5 +1,7 @@
 //! TCP streams through one plugin and through several.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use chassis_abi::{Direction, HeaderList, PeerType};
 use chassis_host::{StreamKey, Worker};
@@ -22,6 +24,7 @@ cases! {
         what_is_said_of_http_changes_nothing,
         a_chain_that_does_not_look_lets_everything_pass,
         a_stream_takes_the_place_of_one_of_another_kind,
+        whatever_happens_data_comes_out_in_order_and_once,
     ]
 }
 
@@ -34,6 +37,11 @@ fn down(worker: &mut Worker, key: StreamKey, data: &'static str) {
 
 fn up(worker: &mut Worker, key: StreamKey, data: &'static str) {
     worker.upstream_data(key, Bytes::from_static(data.as_bytes()), false);
+}
+
+/// Lets the timers of all plugins go off.
+fn all_timers(rig: &mut Rig) {
+    rig.worker.run_timers(rig.worker.next_timer().unwrap() + Duration::from_secs(1));
 }
 
 /// A guest that exports all callbacks of TCP; `new`, `down` and `up` are what the first three do, their actions last.
@@ -155,7 +163,7 @@ fn a_connection_that_is_held_lets_nothing_pass(engine: &'static str) {
         "proxy_on_downstream_data(2, 1, 0)",
     ];
     assert_eq!(rig.calls(), calls);
-    rig.worker.run_timers(rig.worker.next_timer().unwrap() + std::time::Duration::from_secs(1));
+    all_timers(&mut rig);
     assert_eq!((rig.data(key, DOWN), rig.data(key, UP)), ("d".to_owned(), "u".to_owned()));
     let calls = rig.calls();
     let seen: Vec<&str> = calls.iter().filter(|call| !call.contains("tick")).map(String::as_str).collect();
@@ -363,4 +371,77 @@ fn a_stream_takes_the_place_of_one_of_another_kind(engine: &'static str) {
             ..Default::default()
         }
     );
+}
+
+/// Holds back whatever has an odd size, until its timer lets everything go.
+const ODD: &str = r#"
+  (global $stream (mut i32) (i32.const 0))
+  (func (export "proxy_on_tick") (param i32)
+    (drop (call $set_effective (global.get $stream)))
+    (drop (call $continue (i32.const 2)))
+    (drop (call $continue (i32.const 3))))"#;
+
+fn whatever_happens_data_comes_out_in_order_and_once(engine: &'static str) {
+    let odd = "(i32.and (local.get 1) (i32.const 1))";
+    let holds = guest("(global.set $stream (local.get 0)) (i32.const 0)", odd, odd) + ODD;
+    let (mut rig, plugin) = Rig::with(engine, &holds);
+    let through = rig.add("through", &guest(ON, ON, ON));
+    let mut seed = 7_u32;
+    let mut random = |most: u32| {
+        // Numerical Recipes' generator: the same numbers in each run.
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % most
+    };
+    for _ in 0..200 {
+        let key = rig.connect(&[plugin, through]);
+        let (mut came, mut passed) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        let (mut ended, mut gone) = ([false; 2], [false; 2]);
+        for number in 0..30_u8 {
+            let from = random(2) as usize;
+            match random(12) {
+                0 => all_timers(&mut rig),
+                1 if from == 0 => rig.worker.downstream_closed(key, PeerType::Remote),
+                1 => rig.worker.upstream_closed(key, PeerType::Remote),
+                event => {
+                    let data = vec![number; random(4) as usize];
+                    if !ended[from] && !gone[from] {
+                        came[from].extend_from_slice(&data);
+                    }
+                    let end = event == 2;
+                    ended[from] |= end;
+                    match from {
+                        0 => rig.worker.downstream_data(key, data.into(), end),
+                        _ => rig.worker.upstream_data(key, data.into(), end),
+                    }
+                }
+            }
+            for (index, direction) in [DOWN, UP].into_iter().enumerate() {
+                while let Some(piece) = rig.worker.take_body(key, direction) {
+                    passed[index].extend_from_slice(&piece);
+                }
+            }
+            // A close is seen by what can come and pass after it.
+            let progress = rig.progress(key);
+            assert!(!progress.reset && !progress.request.cut);
+            for call in rig.calls() {
+                gone[0] |= call.starts_with("proxy_on_downstream_connection_close");
+                gone[1] |= call.starts_with("proxy_on_upstream_connection_close");
+            }
+        }
+        all_timers(&mut rig);
+        for (index, direction) in [DOWN, UP].into_iter().enumerate() {
+            while let Some(piece) = rig.worker.take_body(key, direction) {
+                passed[index].extend_from_slice(&piece);
+            }
+            let to_nobody = gone[1 - index];
+            assert!(came[index].starts_with(&passed[index]), "{:?} of {:?}", passed[index], came[index]);
+            assert!(to_nobody || came[index] == passed[index], "{:?} of {:?}", passed[index], came[index]);
+        }
+        let progress = rig.progress(key);
+        assert_eq!((progress.request.held, progress.response.held), (0, 0));
+        assert_eq!(progress.request.ended, ended[0] || gone[0]);
+        assert_eq!(progress.response.ended, ended[1] || gone[1]);
+        rig.worker.close(key);
+        assert_eq!(rig.worker.buffered(), 0);
+    }
 }
