@@ -215,8 +215,8 @@ pub(super) struct Driver {
     pub(super) worker: Worker,
     plugin: PluginId,
     pub(super) recorder: Recorder,
-    clock: Clock,
-    settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) settings: Settings,
     pub(super) callouts: Outside,
     pub(super) stores: Arc<Stores>,
 }
@@ -260,7 +260,7 @@ impl Driver {
         self.deliver();
         let links: Arc<[Link]> = [Link { plugin: self.plugin, configuration: 0 }].into();
         match &ask.tcp {
-            Some(events) => self.tcp(links, events),
+            Some(events) => self.tcp(links, events, upstream),
             None => self.request(links, ask, upstream),
         }
     }
@@ -448,7 +448,7 @@ impl Driver {
 
     /// Begins the callouts that the plugin has asked for, and has the next one answered that is due before the timer goes
     /// off and not later than `until`. `false` if there is none.
-    fn answer_callout(&mut self, upstream: &mut dyn Upstream, until: Instant) -> bool {
+    pub(super) fn answer_callout(&mut self, upstream: &mut dyn Upstream, until: Instant) -> bool {
         while let Some(work) = self.worker.take_callout() {
             self.callouts.begin(work, upstream, self.clock.now());
         }
@@ -492,7 +492,7 @@ impl Driver {
 }
 
 /// How many callouts are answered that nobody waits for.
-const MOST_ANSWERS: usize = 1000;
+pub(super) const MOST_ANSWERS: usize = 1000;
 
 /// A stream under way.
 struct Stream {

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use chassis_abi::{Direction, PeerType};
 use chassis_host::{Link, StreamKey};
 
-use super::driver::{Driver, Outcome, Trip, connection};
-use super::run::value_text;
+use super::driver::{Driver, MOST_ANSWERS, Outcome, Trip, Upstream, connection};
+use super::text::bytes;
 
 /// Something that happens to a TCP stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +75,12 @@ const BOTH: [Direction; 2] = [Direction::Request, Direction::Response];
 
 impl Driver {
     /// Drives a TCP stream to its end.
-    pub(super) fn tcp(&mut self, links: Arc<[Link]>, events: &[TcpEvent]) -> Trip {
+    pub(super) fn tcp(&mut self, links: Arc<[Link]>, events: &[TcpEvent], upstream: &mut dyn Upstream) -> Trip {
         let key = self.worker.open_tcp(links, connection());
         let mut stream = Stream { key, wire: Vec::new(), ended: [false; 2], gone: [false; 2], reset: false };
         self.worker.new_connection(key);
         self.take_data(&mut stream);
+        self.answer_callouts(&mut stream, upstream, false);
         for event in events {
             self.note(&mut stream, true, event.line());
             match event {
@@ -97,7 +98,9 @@ impl Driver {
                 }
             }
             self.take_data(&mut stream);
+            self.answer_callouts(&mut stream, upstream, false);
         }
+        self.answer_callouts(&mut stream, upstream, true);
         let before = self.recorder.len();
         let (error, entries) = self.close(key);
         let outcome = match () {
@@ -118,6 +121,19 @@ impl Driver {
             before_upstream: before.min(entries.len()),
             before_answer: before.min(entries.len()),
             entries,
+        }
+    }
+
+    /// Has callouts answered for as long as the plugin holds something back that waits for them, or all of them.
+    fn answer_callouts(&mut self, stream: &mut Stream, upstream: &mut dyn Upstream, all: bool) {
+        let until = self.clock.now() + self.settings.pause_limit;
+        for _ in 0..MOST_ANSWERS {
+            let Some(progress) = self.worker.progress(stream.key) else { return };
+            let waits = all || progress.request.paused || progress.response.paused;
+            if !waits || !self.answer_callout(upstream, until) {
+                return;
+            }
+            self.take_data(stream);
         }
     }
 
@@ -175,5 +191,5 @@ impl Driver {
 }
 
 fn shown(data: &[u8]) -> String {
-    format!("\"{}\"", chassis_host::escape(value_text(data).as_bytes()))
+    format!("\"{}\"", bytes(data))
 }
