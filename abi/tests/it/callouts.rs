@@ -215,7 +215,7 @@ fn an_answer_is_there_in_its_callback_only() {
         })
         .unwrap();
     assert_eq!((pairs.len(), size), (3, 14));
-    assert_eq!(writes, [BAD, BAD, BAD, NOT_FOUND]);
+    assert_eq!(writes, [BAD; 4]);
 
     rig.instance.state().answer = None;
     let seen = rig.run(Callback::HttpCallResponse, root, look).unwrap();
