@@ -26,6 +26,9 @@ const USAGE: &str = "usage: cargo xtask TASK
                       count the host's instructions under callgrind and compare with benches/instructions.json
   plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
   plugins --check     compare the guests with their manifest, rebuilding where the toolchain is there
+  plugins --waf       build plugins/go/waf, which is too large to be committed, below `target`
+  higress             fetch plugins of the gateway Higress from PyPI, give each a request and print what comes of it
+  higress --fetch     fetch them only, below `target`
   wasmedge            provide libwasmedge: the system's own, or Debian's packages unpacked below `target`
   with-wasmedge -- COMMAND [ARGUMENTS]
                       run a command, cargo for one, with what a build with the engine WasmEdge needs";
@@ -40,7 +43,10 @@ fn main() -> Result<()> {
         ["features", "--alone"] => subsets::check(&Wasmedge::provide()?, true),
         ["features", "--test"] => subsets::test(&Wasmedge::provide()?, &subsets::ONE_OR_NONE),
         ["instructions", ref rest @ ..] => instructions::run(rest),
+        ["plugins", "--waf"] => plugins::build_waf(),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),
+        ["higress"] => plugins::higress(false),
+        ["higress", "--fetch"] => plugins::higress(true),
         ["plugins", ref languages @ ..] => plugins::rebuild(languages),
         ["wasmedge"] => wasmedge::run(),
         ["with-wasmedge", "--", ref command @ ..] => wasmedge::with(command),

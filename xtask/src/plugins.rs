@@ -6,6 +6,7 @@ mod assemblyscript;
 mod behaviour;
 mod c;
 mod go;
+mod higress;
 mod inventory;
 mod language;
 mod manifest;
@@ -15,10 +16,12 @@ mod sources;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use self::behaviour::Chassis;
+pub(crate) use self::higress::run as higress;
 use self::inventory::Inventory;
 use self::language::{Guest, LANGUAGES, Language, Toolchain};
 use self::manifest::{BuiltWith, Entry, Manifest};
@@ -81,6 +84,31 @@ pub(crate) fn check_committed() -> Result<usize> {
     let wrong = plugins.check_committed(&manifest)?;
     ensure!(wrong.is_empty(), "{}\n{REMEDY}", wrong.join("\n"));
     Ok(manifest.guests.len())
+}
+
+/// Builds the guest that is too large to be committed, and prints where it lies.
+///
+/// # Errors
+///
+/// If Go is missing, or the build fails.
+pub(crate) fn build_waf() -> Result<()> {
+    let plugins = Plugins::find()?;
+    let start = Instant::now();
+    let module = go::build_waf(&plugins.directory, &on_demand(&plugins.root))?;
+    let size = fs::metadata(&module).with_context(|| format!("cannot read {}", module.display()))?.len();
+    say(&format!("waf: {size} bytes, built in {:.1} s", start.elapsed().as_secs_f64()));
+    tell(&module);
+    Ok(())
+}
+
+/// Where modules lie that are not committed.
+fn on_demand(root: &Path) -> PathBuf {
+    target(root).join("guests")
+}
+
+/// Cargo's.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 fn chosen(names: &[&str]) -> Result<Vec<&'static Language>> {
@@ -239,6 +267,12 @@ fn file_of(language: &Language, guest: &Guest) -> String {
 
 fn is_in(language: &Language, file: &str) -> bool {
     file.split_once('/').is_some_and(|(folder, _)| folder == language.name)
+}
+
+/// The task's result, which other programs read.
+#[allow(clippy::print_stdout, reason = "the path is the task's result")]
+fn tell(path: &Path) {
+    println!("{}", path.display());
 }
 
 #[allow(clippy::print_stderr, reason = "a development task tells a person what it does")]

@@ -21,12 +21,14 @@ pub(crate) struct Input {
     pub(crate) pause_limit: Duration,
     pub(crate) memory_bytes: u64,
     pub(crate) level: LogLevel,
-    /// How many requests the same VM gets.
+    /// How often the same VM gets the request.
     pub(crate) repeat: usize,
+    /// The requests that it gets after that.
+    pub(crate) then: Vec<Message>,
 }
 
 /// `GET /` without anything, answered with 200 without anything.
-fn input(name: &'static str) -> Input {
+pub(crate) fn input(name: &'static str) -> Input {
     let request = [(":authority", "localhost"), (":path", "/"), (":method", "GET"), (":scheme", "http")];
     Input {
         name,
@@ -41,24 +43,30 @@ fn input(name: &'static str) -> Input {
         memory_bytes: 64 << 20,
         level: LogLevel::Trace,
         repeat: 1,
+        then: Vec::new(),
     }
 }
 
 impl Input {
-    fn line(mut self, method: &str, path: &str) -> Self {
+    /// How many requests it is.
+    pub(crate) fn requests(&self) -> usize {
+        self.repeat + self.then.len()
+    }
+
+    pub(crate) fn line(mut self, method: &str, path: &str) -> Self {
         self.request.headers.replace(b":method", method.as_bytes()).unwrap();
         self.request.headers.replace(b":path", path.as_bytes()).unwrap();
         self
     }
 
-    fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let (headers, name) = (&mut self.request.headers, name.as_bytes());
         let put = if name.starts_with(b":") { HeaderList::replace } else { HeaderList::add };
         put(headers, name, value.as_ref()).unwrap();
         self
     }
 
-    fn body(mut self, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.request.body = Some(body.into());
         self
     }
@@ -74,12 +82,12 @@ impl Input {
         self
     }
 
-    fn upstream_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn upstream_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.upstream.headers.add(name.as_bytes(), value.as_ref()).unwrap();
         self
     }
 
-    fn upstream_body(mut self, body: impl Into<Bytes>) -> Self {
+    pub(crate) fn upstream_body(mut self, body: impl Into<Bytes>) -> Self {
         self.upstream.body = Some(body.into());
         self
     }
@@ -94,7 +102,7 @@ impl Input {
         self.body(request).upstream_body(response)
     }
 
-    fn config(mut self, text: impl Into<Bytes>) -> Self {
+    pub(crate) fn config(mut self, text: impl Into<Bytes>) -> Self {
         self.config = text.into();
         self
     }

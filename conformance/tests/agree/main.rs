@@ -4,10 +4,15 @@
 //! Plugins are found in their folders, so one that is added is tested. A trial, `<language>/<plugin>::<engine>`, gives
 //! one plugin every input on one engine, and compares with what the same did on the first engine that was compiled in.
 //! On that engine it is done twice, so that what is left to chance is found.
+//!
+//! Plugins that are too large to be committed, or not ours, are built or fetched by the first trial that wants them.
+//! Where that cannot be done, their trials are reported as ignored, with the reason; `CHASSIS_REQUIRE=all` lets them
+//! fail.
 #![allow(clippy::unwrap_used)]
 
 mod expected;
 mod inputs;
+mod made;
 mod play;
 
 use std::ffi::OsStr;
@@ -16,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chassis_conformance::drive::Origin;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use serde_json::{Value, json};
 
 use crate::inputs::{Input, inputs};
@@ -42,10 +47,35 @@ fn main() {
         for engine in &engines {
             let name = format!("{}/{}::{engine}", plugin.language, plugin.name);
             let (plugin, reference, inputs, engine) = (plugin.clone(), reference.clone(), inputs.clone(), *engine);
-            trials.push(Trial::test(name, move || check(engine, &plugin, &inputs, &reference).map_err(Failed::from)));
+            trials.push(Trial::test(name, move || {
+                check(engine, &plugin, &inputs, &reference).map(|_| ()).map_err(Failed::from)
+            }));
+        }
+    }
+    for made in made::all() {
+        let made = Arc::new(made);
+        let reference = Arc::new(OnceLock::new());
+        for engine in &engines {
+            let (made, reference, first, engine) = (made.clone(), reference.clone(), engines[0], *engine);
+            let name = format!("{}::{engine}", made.name);
+            let trial = move || match made.plugin() {
+                Ok(plugin) => {
+                    let reference = reference.get_or_init(|| Reference::new(first, &plugin, &made.inputs));
+                    let runs = check(engine, &plugin, &made.inputs, reference)?;
+                    made.check(&runs).map(|()| Completion::Completed).map_err(Failed::from)
+                }
+                Err(missing) if required() => Err(missing.into()),
+                Err(missing) => Ok(Completion::ignored_with(missing)),
+            };
+            trials.push(Trial::ignorable_test(name, trial));
         }
     }
     libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Whether what cannot be tested here is a failure.
+fn required() -> bool {
+    std::env::var("CHASSIS_REQUIRE").is_ok_and(|required| required == "all")
 }
 
 #[derive(Clone)]
@@ -53,6 +83,8 @@ struct Plugin {
     language: &'static str,
     name: String,
     file: PathBuf,
+    /// How long a callback may run.
+    deadline: Duration,
 }
 
 fn plugins() -> Vec<Plugin> {
@@ -63,7 +95,8 @@ fn plugins() -> Vec<Plugin> {
             let file = entry.unwrap().path();
             if file.extension() == Some(OsStr::new(extension)) {
                 let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-                found.push(Plugin { language, name, file });
+                let deadline = deadline(&name);
+                found.push(Plugin { language, name, file, deadline });
             }
         }
     }
@@ -102,7 +135,7 @@ impl Reference {
 
     fn runs(&self) -> &[Vec<Value>] {
         self.runs.get_or_init(|| {
-            let play = |input| self.stage.play(&self.plugin.file, input, &self.origin, deadline(&self.plugin));
+            let play = |input| self.stage.play(&self.plugin.file, input, &self.origin, self.plugin.deadline);
             self.inputs.iter().map(play).collect()
         })
     }
@@ -110,26 +143,27 @@ impl Reference {
 
 /// A guest that never returns is to be stopped soon, and every other one not, however slow the engine and however busy
 /// the machine.
-fn deadline(plugin: &Plugin) -> Duration {
-    let endless = plugin.name.starts_with("loop") || plugin.name == "grow";
+fn deadline(plugin: &str) -> Duration {
+    let endless = plugin.starts_with("loop") || plugin == "grow";
     Duration::from_millis(if endless { 20 } else { 20_000 })
 }
 
-/// One plugin with every input on one engine; everything that is wrong.
-fn check(engine: &str, plugin: &Plugin, inputs: &[Input], reference: &Reference) -> Result<(), String> {
+/// One plugin with every input on one engine: its runs by input, or everything that is wrong.
+fn check(engine: &str, plugin: &Plugin, inputs: &[Input], reference: &Reference) -> Result<Vec<Vec<Value>>, String> {
     let other = (engine != reference.engine).then(|| Stage::new(engine));
     let stage = other.as_ref().unwrap_or(&reference.stage);
-    let mut wrong = Vec::new();
+    let (mut all, mut wrong) = (Vec::new(), Vec::new());
     for (input, expected) in inputs.iter().zip(reference.runs()) {
-        let runs = stage.play(&plugin.file, input, &reference.origin, deadline(plugin));
-        if let Err(difference) = agree(expected, &runs, input.repeat) {
+        let runs = stage.play(&plugin.file, input, &reference.origin, plugin.deadline);
+        if let Err(difference) = agree(expected, &runs, input.requests()) {
             wrong.push(format!("{}: {difference} ({}, then {engine})", input.name, reference.engine));
         }
         if let Err(surprise) = expected::check(plugin.language, &plugin.name, input, &runs) {
             wrong.push(format!("{}: {surprise}", input.name));
         }
+        all.push(runs);
     }
-    if wrong.is_empty() { Ok(()) } else { Err(format!("{} of {}:\n{}", wrong.len(), inputs.len(), wrong.join("\n"))) }
+    if wrong.is_empty() { Ok(all) } else { Err(format!("{} of {}:\n{}", wrong.len(), inputs.len(), wrong.join("\n"))) }
 }
 
 /// What may differ: which engine it was, how long it took, and how much an engine can tell of a guest's frames.
@@ -197,7 +231,7 @@ fn a_doctored_run_is_found_out() {
     let inputs = inputs();
     let input = inputs.iter().find(|input| input.name == inputs::COMPOSITE).unwrap();
     let stage = Stage::new(chassis_engines::compiled_in()[0]);
-    let runs = stage.play(&prime.file, input, &Origin::now(), deadline(prime));
+    let runs = stage.play(&prime.file, input, &Origin::now(), prime.deadline);
     let doctored = |pointer: &str, value: Value| {
         let mut others = runs.clone();
         *others[0].pointer_mut(pointer).expect(pointer) = value;

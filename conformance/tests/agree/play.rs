@@ -43,9 +43,10 @@ impl Stage {
             sharing: Sharing::default(),
         };
         let cut = Cut { piece: input.chunk, late_end: false };
-        let ask = Ask { request: input.request.clone(), request_cut: cut, response_cut: cut, ..Ask::default() };
-        let asks = std::iter::repeat_n(&ask, input.repeat);
-        let trips = drive::run(&self.0, &plan, asks, &mut Scripted(input.upstream.clone())).unwrap();
+        let requests = std::iter::repeat_n(&input.request, input.repeat).chain(&input.then);
+        let ask = |request: &Message| Ask { request: request.clone(), request_cut: cut, response_cut: cut, ..Ask::default() };
+        let asks: Vec<_> = requests.map(ask).collect();
+        let trips = drive::run(&self.0, &plan, &asks, &mut Scripted(input.upstream.clone())).unwrap();
         let engine = self.0.capabilities().name;
         trips.iter().map(|trip| serde_json::to_value(Run::new(engine, &name, trip)).unwrap()).collect()
     }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::Value;
 
 use super::language::complete;
@@ -33,8 +33,7 @@ impl Chassis {
     pub(super) fn build(root: &Path) -> Result<Self> {
         let mut cargo = Command::new(env!("CARGO"));
         complete(cargo.current_dir(root).args(["build", "--quiet", "--package", "chassis-cli"]))?;
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-        Ok(Self(target.join("debug").join(format!("chassis{}", std::env::consts::EXE_SUFFIX))))
+        Ok(Self(super::target(root).join("debug").join(format!("chassis{}", std::env::consts::EXE_SUFFIX))))
     }
 
     /// One line for each input for which the two modules do not do the same.
@@ -49,6 +48,13 @@ impl Chassis {
     }
 
     fn run(&self, module: &Path, input: &[&str]) -> Result<Value> {
+        let mut shown = self.shown(module, input)?.map_err(|error| anyhow!("{}: {error}", module.display()))?;
+        strip(&mut shown);
+        Ok(shown)
+    }
+
+    /// What `chassis run` shows of a module, or what it says where there are no runs to show.
+    pub(super) fn shown(&self, module: &Path, input: &[&str]) -> Result<Result<Value, String>> {
         let output = Command::new(&self.0)
             .arg("run")
             .arg(module)
@@ -56,11 +62,10 @@ impl Chassis {
             .args(input)
             .output()
             .with_context(|| format!("cannot start {}", self.0.display()))?;
-        let mut shown: Value = serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("{}: {}", module.display(), String::from_utf8_lossy(&output.stderr).trim()))?;
-        ensure!(shown["runs"].is_array(), "{}: no runs are shown", module.display());
-        strip(&mut shown);
-        Ok(shown)
+        match serde_json::from_slice::<Value>(&output.stdout) {
+            Ok(shown) if shown["runs"].is_array() => Ok(Ok(shown)),
+            _ => Ok(Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())),
+        }
     }
 }
 

@@ -80,16 +80,33 @@ impl Toolchain for Go {
             .iter()
             .map(|guest| {
                 let module = target.join(format!("{}.wasm", guest.name));
-                let mut build = go();
-                build.current_dir(folder).env("GOOS", "wasip1").env("GOARCH", "wasm");
-                build.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-buildmode=c-shared"]);
-                // Without symbols and build id.
-                build.args(["-ldflags", "-s -w -buildid=", "-o"]).arg(&module).arg(format!("./{}", guest.name));
-                complete(&mut build)?;
+                complete(reactor(folder, &module).arg(format!("./{}", guest.name)))?;
                 fs::read(&module).with_context(|| format!("cannot read {}", module.display()))
             })
             .collect()
     }
+}
+
+/// Builds the firewall of `go/waf`, a module of Go's own, below `target` of the repository. Returns where it lies.
+pub(super) fn build_waf(plugins: &Path, target: &Path) -> Result<PathBuf> {
+    toolchain()?;
+    fs::create_dir_all(target).with_context(|| format!("cannot create {}", target.display()))?;
+    let module = target.join("waf.wasm");
+    let mut build = reactor(&plugins.join("go/waf"), &module);
+    // Coraza's own names for builds without files, and for those in Wasm: they leave out what opens connections. With
+    // that, a module is larger than the 16 MiB that hosts take.
+    complete(build.args(["-tags", "no_fs_access,tinygo", "."]))?;
+    Ok(module)
+}
+
+/// `go build` of a reactor; the package is still to be named.
+fn reactor(folder: &Path, module: &Path) -> Command {
+    let mut build = go();
+    build.current_dir(folder).env("GOOS", "wasip1").env("GOARCH", "wasm");
+    build.args(["build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-buildmode=c-shared"]);
+    // Without symbols and build id.
+    build.args(["-ldflags", "-s -w -buildid=", "-o"]).arg(module);
+    build
 }
 
 /// The compiler that is installed, whatever newer one the sources may ask for.

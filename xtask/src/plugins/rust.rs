@@ -20,9 +20,10 @@ struct Package {
     uses: &'static [&'static str],
 }
 
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 6] = [
     Package { name: "add-header", target: Target::Wasip1, uses: &[] },
     Package { name: "body-rewrite", target: Target::Wasip1, uses: &[] },
+    Package { name: "every-trait", target: Target::Wasip1, uses: &[] },
     Package { name: "hello", target: Target::Wasip1, uses: &[] },
     Package { name: "prime-auth", target: Target::Wasip1, uses: &["primality"] },
     Package { name: "prime-auth-010", target: Target::Unknown, uses: &["primality"] },
