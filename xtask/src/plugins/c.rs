@@ -28,8 +28,11 @@ struct Program {
     file: &'static str,
 }
 
-const PROGRAMS: [Program; 2] =
-    [Program { name: "headers", file: "headers.c" }, Program { name: "headers-cpp", file: "headers-cpp.cpp" }];
+const PROGRAMS: [Program; 3] = [
+    Program { name: "everything", file: "everything.c" },
+    Program { name: "headers", file: "headers.c" },
+    Program { name: "headers-cpp", file: "headers-cpp.cpp" },
+];
 const ABI: &str = "proxy_wasm.h";
 
 pub(super) fn guests(_plugins: &Path) -> Result<Vec<Guest>> {

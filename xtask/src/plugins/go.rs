@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::language::{Guest, Toolchain, complete, in_path, output};
 use super::sources;
 
-const NAMES: [&str; 5] = ["fault-injection", "log", "response-headers", "response-rewrite", "tcp"];
+const NAMES: [&str; 6] = ["everything", "fault-injection", "log", "response-headers", "response-rewrite", "tcp"];
 /// The first `1.x` that builds reactors.
 const OLDEST: u32 = 24;
 const SDK: &str = "github.com/proxy-wasm/proxy-wasm-go-sdk";
