@@ -51,4 +51,4 @@ pub use state::{Identity, Phase, VmState};
 pub use status::{Errno, Status};
 pub use table::{Allowed, Answer, Group, Param, Row, TABLE, Versions};
 pub use types::{Action, BufferType, LogLevel, MapType, MetricType, PeerType, StreamType};
-pub use version::{AbiVersion, MARKERS};
+pub use version::{AbiVersion, HIGRESS_MARKER, MARKERS};

@@ -13,12 +13,16 @@ pub enum AbiVersion {
     V0_2_1,
 }
 
-/// The exports that mark a module's version. Higress' marker stands for 0.2.1.
+/// The marker of plugins for the gateway Higress. It stands for 0.2.1, with another meaning of one result: PAUSE from
+/// headers lasts until a body or trailers callback answers CONTINUE, and a number above it until a continue call.
+pub const HIGRESS_MARKER: &str = "proxy_abi_version_0_2_100";
+
+/// The exports that mark a module's version.
 pub const MARKERS: [(&str, AbiVersion); 4] = [
     ("proxy_abi_version_0_1_0", AbiVersion::V0_1_0),
     ("proxy_abi_version_0_2_0", AbiVersion::V0_2_0),
     ("proxy_abi_version_0_2_1", AbiVersion::V0_2_1),
-    ("proxy_abi_version_0_2_100", AbiVersion::V0_2_1),
+    (HIGRESS_MARKER, AbiVersion::V0_2_1),
 ];
 
 impl AbiVersion {

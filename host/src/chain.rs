@@ -2,7 +2,7 @@
 //!
 //! Rules, beside those of the ABI:
 //! - Headers that a plugin paused go on by a continue call alone. Body that comes meanwhile is shown to the plugin; what
-//!   its body callback lets pass waits behind the headers.
+//!   its body callback lets pass waits behind the headers. Of a plugin for Higress it lets the headers pass, too.
 //! - Body that a plugin paused goes on by a continue call, or when a later body or trailers callback answers CONTINUE.
 //! - A plugin without a callback for trailers lets them pass, unless it holds back body.
 //! - HTTP/2 metadata passes beside all that; no plugin holds it.
@@ -112,18 +112,23 @@ impl Worker {
             (StreamKind::Http, Direction::Response) => Callback::ResponseHeaders,
         };
         let count = self.exchange(key).map_or(0, |exchange| exchange.half(direction).headers.len());
+        let mut until_body = false;
         let action = if self.is_bypassed(key, direction, position) {
             Action::Continue
         } else {
             let args = [u32::try_from(count).unwrap_or(u32::MAX), u32::from(end)];
-            match self.call_stream(key, lane, callback, &args) {
-                Some(action) => action,
+            match self.call_stream_result(key, lane, callback, &args) {
+                Some(result) => {
+                    until_body = result == Some(1) && self.lane_is_higress(key, lane);
+                    result.map_or(Action::Continue, Action::from_result)
+                }
                 None => return Way::Stop,
             }
         };
         // The callback's own effects may have resumed, answered or closed the stream; they are applied after this.
         if let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) {
             stage.headers = if action == Action::Pause { Headers::Paused } else { Headers::Passed };
+            stage.until_body = until_body;
         }
         self.apply_effects();
         if kind == StreamKind::Tcp {
@@ -249,6 +254,9 @@ impl Worker {
         let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) else { return };
         stage.paused = action == Action::Pause;
         if action == Action::Continue {
+            if stage.until_body && stage.headers == Headers::Paused {
+                stage.headers = Headers::Passed;
+            }
             self.pass_body(key, direction, position);
         }
     }
@@ -342,13 +350,24 @@ impl Worker {
         callback: Callback,
         args: &[u32; ARGS],
     ) -> Option<Action> {
+        let result = self.call_stream_result(key, lane, callback, args)?;
+        Some(result.map_or(Action::Continue, Action::from_result))
+    }
+
+    /// As [`call_stream`](Self::call_stream), with the number that the guest answered, if it has the callback.
+    fn call_stream_result<const ARGS: usize>(
+        &mut self,
+        key: Key,
+        lane: usize,
+        callback: Callback,
+        args: &[u32; ARGS],
+    ) -> Option<Option<u32>> {
         let link = self.link(key, lane)?;
         let context = match self.exchange(key)?.lanes.get(lane)?.context {
             Some(context) => context,
             None => self.create_context(key, lane, link)?,
         };
-        let result = self.enter(link.plugin, callback, context, args)?;
-        Some(result.map_or(Action::Continue, Action::from_result))
+        self.enter(link.plugin, callback, context, args)
     }
 
     /// Makes the stream context of a lane.

@@ -35,6 +35,8 @@ pub(crate) struct Flow {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Stage {
     pub(crate) headers: Headers,
+    /// Whether the plugin holds them until its body or trailers callback answers CONTINUE.
+    pub(crate) until_body: bool,
     /// Whether body came, or its end, that the plugin has not been shown.
     pub(crate) fresh: bool,
     /// Whether no more body will come to this stage.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis_abi::{
-    AbiVersion, CALLBACKS, Callback, CalloutRules, EXPORTS, Identity, MARKERS, ProxyWasm, Quotas, VmState,
+    AbiVersion, CALLBACKS, Callback, CalloutRules, EXPORTS, HIGRESS_MARKER, Identity, MARKERS, ProxyWasm, Quotas,
+    VmState,
 };
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{
@@ -113,6 +114,7 @@ pub struct Plugin {
     spec: PluginSpec,
     linked: Arc<dyn AnyLinked<VmState>>,
     version: AbiVersion,
+    higress: bool,
     exported: Vec<Callback>,
 }
 
@@ -155,7 +157,8 @@ impl Plugin {
             error => PluginError::Engine { file: spec.file.clone(), error: Box::new(error) },
         })?;
         let exported = CALLBACKS.iter().copied().filter(|c| module.info().exports_function(c.name())).collect();
-        Ok(Arc::new(Plugin { spec, linked, version, exported }))
+        let higress = module.info().exports_function(HIGRESS_MARKER);
+        Ok(Arc::new(Plugin { spec, linked, version, higress, exported }))
     }
 
     /// What it was loaded from.
@@ -171,6 +174,11 @@ impl Plugin {
     /// The ABI version that it is marked with.
     pub fn abi_version(&self) -> AbiVersion {
         self.version
+    }
+
+    /// Whether it is one for Higress, which understands a pause in headers in a way of its own.
+    pub(crate) fn is_higress(&self) -> bool {
+        self.higress
     }
 
     /// Its module.

@@ -260,6 +260,11 @@ impl Worker {
         plugin.is_some_and(|plugin| plugin.exports(callback))
     }
 
+    pub(crate) fn lane_is_higress(&self, key: Key, lane: usize) -> bool {
+        let plugin = self.link(key, lane).and_then(|link| self.plugin(link.plugin));
+        plugin.is_some_and(|plugin| plugin.is_higress())
+    }
+
     /// Whether a direction may go on: not after a reset, and the request not once it is answered or cut off.
     pub(crate) fn may_advance(&mut self, key: Key, direction: Direction) -> bool {
         let Some(exchange) = self.exchange(key) else { return false };
