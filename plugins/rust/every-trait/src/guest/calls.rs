@@ -71,7 +71,7 @@ pub(super) fn read_http(context: &dyn Context, headers: usize, body: usize, trai
 }
 
 /// Reads, sets, sets by CAS, is refused for an old CAS, and removes.
-pub(super) fn shared_data(context: &dyn Context) {
+fn shared_data(context: &dyn Context) {
     context.get_shared_data("key");
     let _ = context.set_shared_data("key", Some(b"one"), None);
     let (_, cas) = context.get_shared_data("key");
@@ -82,18 +82,36 @@ pub(super) fn shared_data(context: &dyn Context) {
     context.get_shared_data("key");
 }
 
-/// Makes a queue and puts two messages into it, which wait until the host says that it is ready.
-pub(super) fn queue(context: &dyn Context) {
+/// Makes a queue.
+pub(super) fn make_queue(context: &dyn Context) {
     context.resolve_shared_queue("", "missing");
-    let queue = context.register_shared_queue("queue");
-    context.resolve_shared_queue("", "queue");
+    context.register_shared_queue("queue");
+}
+
+/// Uses the stores as it is wished. Only streams do this: a host may well start more of a plugin than it uses, and what
+/// is in the stores is common to all of them.
+pub(super) fn stores(context: &dyn Context, wishes: &Wishes) {
+    if wishes.has("shared") {
+        shared_data(context);
+    }
+    if wishes.has("queue") {
+        fill_queue(context);
+    }
+    if wishes.has("metrics") {
+        metrics();
+    }
+}
+
+/// Puts two messages into the queue, which wait until the host says that it is ready.
+fn fill_queue(context: &dyn Context) {
+    let Some(queue) = context.resolve_shared_queue("", "queue") else { return };
     let _ = context.dequeue_shared_queue(queue);
     let _ = context.enqueue_shared_queue(queue, Some(b"first"));
     let _ = context.enqueue_shared_queue(queue, Some(b"second"));
 }
 
 /// Changes and reads a metric of each type.
-pub(super) fn metrics() {
+fn metrics() {
     for (kind, name) in [
         (MetricType::Counter, "every_counter"),
         (MetricType::Gauge, "every_gauge"),

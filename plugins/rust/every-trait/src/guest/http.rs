@@ -202,6 +202,7 @@ impl HttpContext for Http {
             add_http_request_header_bytes,
             remove_http_request_header,
         );
+        calls::stores(self, &self.wishes);
         if self.wishes.has("reset_request") {
             self.reset_http_request();
         }

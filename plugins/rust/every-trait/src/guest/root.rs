@@ -57,14 +57,8 @@ impl RootContext for Root {
         if let Some(period) = self.wishes.number("tick") {
             self.set_tick_period(Duration::from_millis(period.into()));
         }
-        if self.wishes.has("shared") {
-            calls::shared_data(self);
-        }
         if self.wishes.has("queue") {
-            calls::queue(self);
-        }
-        if self.wishes.has("metrics") {
-            calls::metrics();
+            calls::make_queue(self);
         }
         if let Some(name) = self.wishes.value("foreign") {
             let _ = self.call_foreign_function(name, Some(b"argument"));

@@ -51,6 +51,7 @@ impl StreamContext for Stream {
         log::info!("on_new_connection()");
         self.get_property(vec!["source", "address"]);
         self.resume_downstream();
+        calls::stores(self, &self.wishes);
         calls::begin(self, &self.wishes)
     }
 
