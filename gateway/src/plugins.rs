@@ -196,6 +196,7 @@ fn load(
     let mut limits = PluginLimits::default();
     limits.memory_bytes = config.limits.memory.unwrap_or(limits.memory_bytes);
     limits.deadline = config.limits.deadline.unwrap_or(limits.deadline);
+    limits.start_deadline = config.limits.start_deadline.unwrap_or(limits.start_deadline);
     limits.pause = config.limits.pause.unwrap_or(limits.pause);
     limits.callout_timeout = config.limits.callout_timeout.unwrap_or(limits.callout_timeout);
     let rules = &mut limits.callouts;

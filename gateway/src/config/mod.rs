@@ -114,6 +114,8 @@ pub struct PluginLimits {
     pub memory: Option<u64>,
     /// The most that one callback may run: 1 ms to 60 s.
     pub deadline: Option<Duration>,
+    /// The most that each step of starting and configuring it may run: 1 ms to 1 h.
+    pub start_deadline: Option<Duration>,
     /// The longest that a request may be paused: 1 ms to 1 h.
     pub pause: Option<Duration>,
     /// Callouts under way at once: 0 to 1,000,000.

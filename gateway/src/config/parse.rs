@@ -162,6 +162,12 @@ impl Parser<'_> {
         PluginLimits {
             memory,
             deadline: self.duration(&raw.deadline, None, MILLISECOND..=MINUTE, &format!("{key}.limits.deadline")),
+            start_deadline: self.duration(
+                &raw.start_deadline,
+                None,
+                MILLISECOND..=HOUR,
+                &format!("{key}.limits.start_deadline"),
+            ),
             pause: self.duration(&raw.pause, None, MILLISECOND..=HOUR, &format!("{key}.limits.pause")),
             callouts: self.count(&raw.callouts, &format!("{key}.limits.callouts")),
             callouts_per_stream: self.count(&raw.callouts_per_stream, &format!("{key}.limits.callouts_per_stream")),

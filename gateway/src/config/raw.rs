@@ -70,6 +70,7 @@ pub(super) struct Plugin {
 pub(super) struct Limits {
     pub(super) memory: Option<At<Scalar>>,
     pub(super) deadline: Option<At<Scalar>>,
+    pub(super) start_deadline: Option<At<Scalar>>,
     pub(super) pause: Option<At<Scalar>>,
     pub(super) callouts: Option<At<Scalar>>,
     pub(super) callouts_per_stream: Option<At<Scalar>>,

@@ -13,7 +13,7 @@ wasm:
       priority: 7999
       engine: wasmi
       vm_config: { a: 1 }
-      limits: { memory: 64MiB, deadline: 50ms, pause: 5s, shared_data: 1MiB, queues: 0, metrics: 7 }
+      limits: { memory: 64MiB, deadline: 50ms, start_deadline: 2s, pause: 5s, shared_data: 1MiB, queues: 0, metrics: 7 }
       fail_policy: closed
 routes:
   - id: one
@@ -47,6 +47,7 @@ fn a_whole_file() {
     assert_eq!(prime.vm_config, r#"{"a":1}"#);
     assert_eq!(prime.limits.memory, Some(64 << 20));
     assert_eq!(prime.limits.deadline, Some(Duration::from_millis(50)));
+    assert_eq!(prime.limits.start_deadline, Some(Duration::from_secs(2)));
     assert_eq!(prime.limits.pause, Some(Duration::from_secs(5)));
     assert_eq!(
         (prime.limits.shared_data, prime.limits.queues, prime.limits.metrics),
