@@ -28,8 +28,9 @@ struct Program {
     file: &'static str,
 }
 
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 4] = [
     Program { name: "everything", file: "everything.c" },
+    Program { name: "everything-cpp", file: "everything-cpp.cpp" },
     Program { name: "headers", file: "headers.c" },
     Program { name: "headers-cpp", file: "headers-cpp.cpp" },
 ];
