@@ -343,25 +343,13 @@ impl Worker {
 
     /// Calls a stream callback of a lane; `None` if the way ends here, which is then dealt with: the guest was stopped,
     /// or has answered the stream already when its context was created.
-    fn call_stream<const ARGS: usize>(
-        &mut self,
-        key: Key,
-        lane: usize,
-        callback: Callback,
-        args: &[u32; ARGS],
-    ) -> Option<Action> {
+    fn call_stream(&mut self, key: Key, lane: usize, callback: Callback, args: &[u32]) -> Option<Action> {
         let result = self.call_stream_result(key, lane, callback, args)?;
         Some(result.map_or(Action::Continue, Action::from_result))
     }
 
     /// As [`call_stream`](Self::call_stream), with the number that the guest answered, if it has the callback.
-    fn call_stream_result<const ARGS: usize>(
-        &mut self,
-        key: Key,
-        lane: usize,
-        callback: Callback,
-        args: &[u32; ARGS],
-    ) -> Option<Option<u32>> {
+    fn call_stream_result(&mut self, key: Key, lane: usize, callback: Callback, args: &[u32]) -> Option<Option<u32>> {
         let link = self.link(key, lane)?;
         let context = match self.exchange(key)?.lanes.get(lane)?.context {
             Some(context) => context,

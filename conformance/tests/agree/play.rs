@@ -44,7 +44,8 @@ impl Stage {
         };
         let cut = Cut { piece: input.chunk, late_end: false };
         let requests = std::iter::repeat_n(&input.request, input.repeat).chain(&input.then);
-        let ask = |request: &Message| Ask { request: request.clone(), request_cut: cut, response_cut: cut, ..Ask::default() };
+        let ask =
+            |request: &Message| Ask { request: request.clone(), request_cut: cut, response_cut: cut, ..Ask::default() };
         let asks: Vec<_> = requests.map(ask).collect();
         let trips = drive::run(&self.0, &plan, &asks, &mut Scripted(input.upstream.clone())).unwrap();
         let engine = self.0.capabilities().name;

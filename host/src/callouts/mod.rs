@@ -130,14 +130,7 @@ impl Worker {
     }
 
     /// Enters a plugin context with an answer, which is gone when that has returned.
-    fn tell<const ARGS: usize>(
-        &mut self,
-        key: CalloutKey,
-        callback: Callback,
-        context: u32,
-        args: &[u32; ARGS],
-        answer: CalloutAnswer,
-    ) {
+    fn tell(&mut self, key: CalloutKey, callback: Callback, context: u32, args: &[u32], answer: CalloutAnswer) {
         if let Some(vm) = self.vm(key.plugin) {
             vm.instance.state().answer = Some(Box::new(answer));
         }

@@ -274,25 +274,25 @@ impl Worker {
 
     /// Enters a guest. The outer `None` says that it was stopped, and that this was dealt with; the inner one that there
     /// is nothing to call.
-    pub(crate) fn enter<const ARGS: usize>(
+    pub(crate) fn enter(
         &mut self,
         plugin: PluginId,
         callback: Callback,
         context: ContextId,
-        args: &[u32; ARGS],
+        args: &[u32],
     ) -> Option<Option<u32>> {
         self.enter_while(&clock::enter(), plugin, callback, context, args)
     }
 
     /// As [`enter`](Worker::enter), for a row of entries while the clock runs.
     #[inline(always)]
-    pub(crate) fn enter_while<const ARGS: usize>(
+    pub(crate) fn enter_while(
         &mut self,
         running: &Running,
         plugin: PluginId,
         callback: Callback,
         context: ContextId,
-        args: &[u32; ARGS],
+        args: &[u32],
     ) -> Option<Option<u32>> {
         let slot = self.slots.get_mut(plugin)?;
         let VmSlot::Ready(vm) = &mut slot.vm else { return None };

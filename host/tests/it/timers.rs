@@ -132,11 +132,22 @@ fn a_vm_that_takes_over_waits_for_its_own_period(engine: &'static str) {
 }
 
 fn it_goes_by_the_embedders_clock(engine: &'static str) {
+    // One of them is before there was a worker.
+    let now = Instant::now();
+    for time in [now - PERIOD / 3, now + Duration::from_secs(1000)] {
+        let mut rig = Rig::new(engine);
+        rig.worker.set_clock(Arc::new(move || time));
+        rig.add("a", &tick(""));
+        assert_eq!(rig.worker.next_timer(), Some(time + PERIOD));
+    }
     let mut rig = Rig::new(engine);
-    let future = Instant::now() + Duration::from_secs(1000);
-    rig.worker.set_clock(Arc::new(move || future));
+    rig.worker.set_clock(Arc::new(move || now - 9 * PERIOD));
     rig.add("a", &tick(""));
-    assert_eq!(rig.worker.next_timer(), Some(future + PERIOD));
+    assert_eq!(rig.worker.next_timer(), Some(now - 8 * PERIOD));
+    rig.worker.run_timers(now - 8 * PERIOD - Duration::from_nanos(1));
+    assert!(ticks(&rig).is_empty());
+    rig.worker.run_timers(now - 8 * PERIOD);
+    assert_eq!(ticks(&rig).len(), 1);
 }
 
 fn the_last_period_of_many_counts(engine: &'static str) {
