@@ -193,6 +193,14 @@ pub(crate) fn inputs() -> Vec<Input> {
         input(HEADERS).config(r#"{"headers": [{"name": "x-a", "value": "1"}]}"#).upstream_header("x-a", "0"),
         Input { chunk: 4, ..input(REWRITE).config(r#"{"status": 404, "body": "gone"}"#).bodies("banana", "ananas") },
         input(FAULT).config(r#"{"http_status": 503, "body": "broken", "percentage": 100}"#),
+        Input {
+            ticks: Some(1),
+            repeat: 2,
+            ..input("a configuration of wishes")
+                .config("tick=10 shared queue metrics foreign=compress set_body set_maps")
+                .bodies("banana", "ananas")
+                .trailer("t", "1")
+        },
         Input { repeat: 8, ..input("a share of faults").config(r#"{"http_status": 418, "percentage": 50}"#) },
     ]
 }

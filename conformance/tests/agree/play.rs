@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chassis_abi::{Identity, VmState};
-use chassis_conformance::drive::{self, Ask, Cut, Origin, Plan, Run, Scripted, Settings, Sharing};
+use chassis_conformance::drive::{self, Ask, Cut, Message, Origin, Plan, Run, Scripted, Settings, Sharing};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{
     AnyEngine, AnyLinked, Artefact, Capabilities, CheckedModule, EngineError, LoadError, Profile,
