@@ -74,7 +74,7 @@ impl From<ForeignError> for Status {
 pub struct ForeignCallback(Arc<Mutex<Line>>);
 
 /// Takes a foreign function's number and arguments to the plugin; `false` if they are dropped.
-pub type ForeignSink = Box<dyn Fn(u32, Bytes) -> bool + Send>;
+pub type ForeignSink = Arc<dyn Fn(u32, Bytes) -> bool + Send + Sync>;
 
 enum Line {
     /// Nobody listens yet; these wait.
@@ -95,16 +95,17 @@ impl ForeignCallback {
     /// Has `proxy_on_foreign_function` called with this number and these arguments in buffer 8. `false` if that is
     /// certain not to happen: the plugin's instance has ended, or too many callbacks wait already.
     pub fn call(&self, function: u32, arguments: Bytes) -> bool {
-        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let sink = match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Line::Waiting(waiting) => {
                 let room = waiting.len() < MOST_WAITING;
                 if room {
                     waiting.push((function, arguments));
                 }
-                room
+                return room;
             }
-            Line::Open(sink) => sink(function, arguments),
-        }
+            Line::Open(sink) => Arc::clone(sink),
+        };
+        sink(function, arguments)
     }
 
     /// Has callbacks go to this from now on, those that wait first. For hosts, when they carry out

@@ -273,7 +273,10 @@ fn a_foreign_function_may_call_back_and_its_arguments_are_buffer_8() {
     assert_eq!(rig.board().effects, [Effect::ListenForeign { context: root, callback: callback.clone() }]);
     assert!(callback.call(1, Bytes::from_static(b"early")));
     let (sender, receiver) = std::sync::mpsc::channel();
-    callback.connect(Box::new(move |function, arguments| sender.send((function, arguments)).is_ok()));
+    let sender = std::sync::Mutex::new(sender);
+    callback.connect(std::sync::Arc::new(move |function, arguments| {
+        sender.lock().unwrap().send((function, arguments)).is_ok()
+    }));
     assert!(callback.call(2, Bytes::new()));
     assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [(1, Bytes::from_static(b"early")), (2, Bytes::new())]);
     drop(receiver);

@@ -190,7 +190,7 @@ impl Worker {
     /// Has a foreign function's calls back come to a plugin context.
     pub(super) fn listen(&mut self, plugin: PluginId, context: ContextId, callback: &ForeignCallback) {
         let Line { inbox, address } = self.line(plugin, context);
-        callback.connect(Box::new(move |function, arguments| {
+        callback.connect(Arc::new(move |function, arguments| {
             inbox.upgrade().is_some_and(|inbox| inbox.call_back(address, function, arguments))
         }));
     }
