@@ -288,7 +288,7 @@ fn a_foreign_function_may_call_back_and_its_arguments_are_buffer_8() {
     assert_eq!(rig.run(Callback::Tick, root, read).unwrap(), (Err(NOT_FOUND), NOT_FOUND));
     assert_eq!(rig.run(Callback::RequestHeaders, stream, read).unwrap(), (Err(NOT_FOUND), NOT_FOUND));
     let set = |wasm: &mut Wasm<'_>| wasm.env("proxy_set_buffer_bytes", &[8, 0, 1, 0, 0]);
-    assert_eq!(rig.run(Callback::ForeignFunction, root, set).unwrap(), NOT_FOUND);
+    assert_eq!(rig.run(Callback::ForeignFunction, root, set).unwrap(), BAD_ARGUMENT);
 }
 
 #[test]
