@@ -41,7 +41,7 @@ fn host() -> Result<(), Box<dyn std::error::Error>> {
         Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info).with_stores(Arc::clone(&stores)))
     });
     let mut worker = Worker::new(services(), Arc::new(Stdout), Preparer::new(services)?);
-    let plugin = worker.add_plugin(plugin, vec!["x-by: chassis".into()])?;
+    let plugin = worker.add_plugin(plugin, vec!["x-by: chassis"])?;
 
     // A request goes in, and what passed the plugin comes out. Then the same for the response.
     let request = [(":method", "GET"), (":path", "/"), (":authority", "localhost"), (":scheme", "http")];

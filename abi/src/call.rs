@@ -6,6 +6,7 @@ use bytes::Bytes;
 use chassis_engine_api::{Caller, HostError, Stop};
 
 use crate::board::Board;
+use crate::callbacks::Callback;
 use crate::state::{Phase, VmState};
 use crate::status::Status;
 
@@ -174,6 +175,21 @@ impl<'a, C: Caller<VmState> + ?Sized> Call<'a, C> {
     /// Gives `value` to the guest in memory from its allocator; nothing is allocated for no bytes. The guest owns it.
     pub(crate) fn give(&mut self, value: &[u8], pointer: Slot, size: Slot) -> Result<Status, Fault> {
         self.give_with(value.len(), pointer, size, |out, _| out.copy_from_slice(value))
+    }
+
+    /// Gives no bytes, but an address that may be freed, if the allocator is `malloc`.
+    ///
+    /// AssemblyScript's SDK passes the size of its configuration as the address for the size, and then takes what it was
+    /// given for an object, which a null pointer is not. No other guest wants a size at address 0.
+    pub(crate) fn give_empty_object(&mut self, pointer: Slot, size: Slot) -> Result<Status, Fault> {
+        let state = self.caller.state();
+        if state.allocator.is_none() || state.allocator != state.exports.get(Callback::Malloc) {
+            return self.give(&[], pointer, size);
+        }
+        let at = self.allocate(0)?;
+        self.write_u32(pointer, at);
+        self.write_u32(size, 0);
+        Ok(Status::Ok)
     }
 
     /// As [`give`](Call::give), with the bytes written in place.

@@ -36,9 +36,9 @@ pub struct Contexts {
 }
 
 impl Contexts {
-    /// Contexts whose first number is `next`.
-    pub fn starting_at(next: ContextId) -> Self {
-        Contexts { next: next.wrapping_sub(1), live: FxHashMap::default() }
+    /// Has the next context be of the number `next`, or of the first one after it that can be given.
+    pub fn continue_at(&mut self, next: ContextId) {
+        self.next = next.wrapping_sub(1);
     }
 
     /// Adds a context and gives its number.
@@ -108,13 +108,15 @@ mod tests {
         assert_eq!(contexts.create(PLUGIN), 2);
         contexts.remove(2);
         assert_eq!(contexts.create(PLUGIN), 3);
-        let mut contexts = Contexts::starting_at(u32::MAX);
+        let mut contexts = Contexts::default();
+        contexts.continue_at(u32::MAX);
         assert_eq!(contexts.create(PLUGIN), u32::MAX);
         assert_eq!(contexts.create(PLUGIN), 1);
-        let mut contexts = Contexts::starting_at(1);
-        assert_eq!(contexts.create(PLUGIN), 1);
-        contexts.next = u32::MAX - 1;
-        assert_eq!(contexts.create(PLUGIN), u32::MAX);
+        contexts.continue_at(1);
         assert_eq!(contexts.create(PLUGIN), 2);
+        contexts.continue_at(u32::MAX);
+        contexts.remove(u32::MAX);
+        assert_eq!(contexts.create(PLUGIN), u32::MAX);
+        assert_eq!(contexts.create(PLUGIN), 3);
     }
 }

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::board::Board;
 use crate::callbacks::{CALLBACKS, Callback, EXPORTS, SLOTS};
 use crate::context::ContextId;
+use crate::functions::output;
 use crate::state::{Identity, Phase, Rescue, VmState};
 use crate::version::AbiVersion;
 
@@ -52,6 +53,7 @@ pub fn begin(
             let allocator = exports.get(Callback::MemoryAllocate).or(exports.get(Callback::Malloc));
             let version = AbiVersion::of(linked.module().info());
             let state = instance.state();
+            output::flush(state);
             *loan.board = state.board.take();
             state.needs_no_rescue();
             state.exports = exports;
@@ -60,6 +62,7 @@ pub fn begin(
             Ok(instance)
         }
         Err(Failed { stop, mut state }) => {
+            output::flush(&mut state);
             *loan.board = state.board.take();
             Err(stop)
         }
@@ -179,6 +182,9 @@ impl Enter for VmState {
 
     #[inline(always)]
     fn end(&mut self, entry: &mut Entry<'_>, outcome: Result<(), Option<&Stop>>) {
+        if !self.output.is_empty() {
+            output::flush(self);
+        }
         let Some(board) = self.board.as_mut() else { return };
         if outcome.is_err() {
             // What was reserved for effects that never come about is free again.
@@ -244,7 +250,7 @@ impl Exports {
     }
 
     #[inline]
-    fn get(&self, callback: Callback) -> Option<Export> {
+    pub(crate) fn get(&self, callback: Callback) -> Option<Export> {
         match self.0[callback as usize] {
             ABSENT => None,
             export => Some(Export(export)),

@@ -14,6 +14,7 @@ mod call;
 mod callbacks;
 mod callouts;
 mod context;
+mod dialect;
 mod effects;
 mod entry;
 mod exchange;
@@ -34,6 +35,7 @@ pub use buffer::Buffer;
 pub use callbacks::{CALLBACKS, Callback, EXPORTS};
 pub use callouts::{Callout, CalloutAnswer, CalloutId, CalloutKind, CalloutRules, Callouts, HttpCall};
 pub use context::{Context, ContextId, Contexts};
+pub use dialect::Dialect;
 pub use effects::{Effect, LocalResponse};
 pub use entry::{Argument, Entry, EntryError, begin, enter};
 pub use exchange::{Direction, Exchange, Half, Lane, LaneHalf, Properties, StreamKind};
@@ -47,7 +49,7 @@ pub use services::{
     SharedDataError, SharedServices, SharedValue,
 };
 pub use slab::{Key, SecondaryMap, Slab};
-pub use state::{Identity, Phase, VmState};
+pub use state::{Configuration, Identity, Phase, VmState};
 pub use status::{Errno, Status};
 pub use table::{Allowed, Answer, Group, Param, Row, TABLE, Versions};
 pub use types::{Action, BufferType, LogLevel, MapType, MetricType, PeerType, StreamType};

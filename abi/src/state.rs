@@ -9,8 +9,10 @@ use crate::board::Board;
 use crate::callbacks::Callback;
 use crate::callouts::{CalloutAnswer, Callouts};
 use crate::context::{Context, ContextId, Contexts};
+use crate::dialect::Dialect;
 use crate::entry::Exports;
 use crate::exchange::{Exchange, Lane, StreamKind};
+use crate::functions::output::Output;
 use crate::headers::HeaderList;
 use crate::services::{Quotas, SharedServices};
 use crate::slab::Key;
@@ -31,6 +33,29 @@ pub struct Identity {
     pub environment: Vec<(String, String)>,
     /// What it may have in the stores that plugins share.
     pub quotas: Quotas,
+    /// Whose names for properties it uses.
+    pub dialect: Dialect,
+}
+
+/// What a plugin context is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// Which root context of the module it is, where that is not the one of its plugin's [`Identity`].
+    pub root_id: Option<String>,
+    /// What `proxy_on_configure` can read.
+    pub data: Bytes,
+}
+
+impl From<Bytes> for Configuration {
+    fn from(data: Bytes) -> Self {
+        Configuration { root_id: None, data }
+    }
+}
+
+impl From<&'static str> for Configuration {
+    fn from(data: &'static str) -> Self {
+        Bytes::from_static(data.as_bytes()).into()
+    }
 }
 
 /// What kind of guest code runs.
@@ -54,7 +79,7 @@ pub struct VmState {
     /// The live contexts.
     pub contexts: Contexts,
     /// The configuration of each plugin context, by [`Context::Plugin::configuration`](crate::Context).
-    pub configurations: Vec<Bytes>,
+    pub configurations: Vec<Configuration>,
     /// The callouts that are under way.
     pub callouts: Callouts,
     /// What the callback that is entered next is about, if it is a callout's; taken away when it has returned.
@@ -68,6 +93,8 @@ pub struct VmState {
     pub(crate) allocator: Option<Export>,
     /// Whether a header that is not there has an empty value, as 0.1.0 says.
     pub(crate) answers_missing_as_empty: bool,
+    /// What was written of lines that have not ended.
+    pub(crate) output: Output,
     /// Where the board goes if the state is dropped while it has it.
     rescue: Option<Rescue>,
 }
@@ -92,6 +119,7 @@ impl VmState {
             exports: Exports::NONE,
             allocator: None,
             answers_missing_as_empty: false,
+            output: Output::default(),
             rescue: None,
         }
     }
@@ -172,8 +200,14 @@ impl VmState {
         self.contexts.plugin_of(self.effective)
     }
 
+    /// The name of the root context that host calls are about; property `plugin_root_id`.
+    pub(crate) fn root_id(&self) -> &str {
+        let own = self.plugin_configuration().and_then(|configuration| configuration.root_id.as_deref());
+        own.unwrap_or(&self.identity.root_id)
+    }
+
     /// The configuration of the plugin context that host calls are about.
-    pub(crate) fn plugin_configuration(&self) -> Option<&Bytes> {
+    pub(crate) fn plugin_configuration(&self) -> Option<&Configuration> {
         let Some(Context::Plugin { configuration, .. }) = self.contexts.get(self.plugin_context()?) else {
             return None;
         };

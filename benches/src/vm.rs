@@ -66,7 +66,7 @@ impl Vm {
         let exchanges = &mut board.as_mut().ok_or("the board is gone")?.exchanges;
         let exchange = exchanges.insert(stream.exchange());
         let state = instance.state();
-        state.configurations = vec![Bytes::from_static(b"the plugin's configuration: 32 B.")];
+        state.configurations = vec![Bytes::from_static(b"the plugin's configuration: 32 B.").into()];
         let plugin = state.contexts.create(Context::Plugin { configuration: 0, pending_done: true });
         let context = state.contexts.create(Context::Stream { parent: plugin, exchange, lane: 0 });
         assert_eq!((plugin, context), (PLUGIN, STREAM), "contexts are counted from 1");

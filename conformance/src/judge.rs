@@ -73,6 +73,7 @@ fn seen(what: What, trip: &Trip, view: &View) -> Vec<String> {
         What::ErrorCallback => one(error.map_or("", |error| &error.callback)),
         What::ErrorMessage => one(error.map_or("", |error| trace::shared_words(&error.message))),
         What::Start => trace::trace(start),
+        What::End => trace::trace(&trip.ended),
         What::Trace => trace::trace(rest),
         What::Callbacks => trace::callbacks(rest),
         What::Calls => trace::calls(rest),

@@ -10,6 +10,7 @@
 pub mod drive;
 
 mod case;
+mod coverage;
 mod deviations;
 mod judge;
 mod report;
@@ -19,6 +20,7 @@ mod suite;
 mod trace;
 
 pub use case::{Case, CaseFile, Mistake, Need, unescape};
+pub use coverage::{Coverage, coverage};
 pub use judge::Difference;
 pub use report::{Report, SCHEMA, Summary, junit, report};
 pub use runner::{CaseResult, Differs, Ran, Verdict, choose, compare, run, run_all, trial_name};

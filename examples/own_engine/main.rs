@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let plugin = Plugin::load(spec, &*engine, &chassis::CompilePolicy::InProcess)?;
         println!("{name} runs on {} {}", engine.capabilities().name, engine.capabilities().version);
 
-        let plugin = worker.add_plugin(plugin, vec!["".into()])?;
+        let plugin = worker.add_plugin(plugin, vec![""])?;
         let request = [(":method", "GET"), (":path", "/"), (":authority", "localhost"), (":scheme", "http")];
         let stream = worker.open(Arc::from([Link { plugin, configuration: 0 }]), request.into_iter().collect(), []);
         worker.request_headers(stream, true);

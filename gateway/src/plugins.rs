@@ -164,7 +164,7 @@ impl Plugins {
 
     fn start_failure(&self, index: usize, uses: &[&config::PluginUse], error: StartError) -> PluginFailure {
         let place = match (&error, uses) {
-            (StartError::ConfigurationRefused, [only]) => only.place,
+            (StartError::ConfigurationRefused | StartError::ConfigurationInvalid, [only]) => only.place,
             _ => self.places[index],
         };
         let plugin = &self.plugins[index];
@@ -213,10 +213,11 @@ fn load(
     let spec = PluginSpec {
         identity: Identity {
             name: config.name.clone(),
-            root_id: String::new(),
+            root_id: config.root_id.clone(),
             vm_id: config.vm_id.clone(),
             vm_configuration: config.vm_config.clone(),
             environment: Vec::new(),
+            dialect: config.dialect,
             ..Identity::default()
         },
         file: config.file.clone(),

@@ -42,6 +42,8 @@ struct Shared {
     draining: Cell<bool>,
     drain: Notify,
     connections: Cell<usize>,
+    /// How many connections there have been.
+    accepted: Cell<u64>,
     ended: Notify,
     /// The listeners that wait for a connection to end before they accept another.
     waiting: RefCell<Vec<Waker>>,
@@ -84,6 +86,7 @@ pub(crate) fn run(
         draining: Cell::new(false),
         drain: Notify::new(),
         connections: Cell::new(0),
+        accepted: Cell::new(0),
         ended: Notify::new(),
         waiting: RefCell::default(),
         told_full: Cell::new(None),
@@ -121,16 +124,28 @@ pub(crate) fn run(
         shared.draining.set(true);
         shared.drain.notify_waiters();
         let mut stop = pin!(phase.wait_for(|phase| *phase == Phase::Stop));
+        let mut stopped = false;
         while shared.connections.get() > 0 {
             tokio::select! {
                 () = shared.ended.notified() => {}
-                _ = &mut stop => break,
+                _ = &mut stop => {
+                    stopped = true;
+                    break;
+                }
                 Some(Err(error)) = lasting.join_next() => return Err(died("a task", &error)),
             }
         }
         // What plugins log of their last streams is theirs, too.
         if let Some(guests) = guests {
             guests.close_ended(usize::MAX);
+            if stopped {
+                guests.shut_down(Duration::ZERO).await;
+            } else {
+                tokio::select! {
+                    () = guests.shut_down(PLUGIN_END) => {}
+                    _ = &mut stop => {}
+                }
+            }
         }
         Ok(())
     });
@@ -139,6 +154,9 @@ pub(crate) fn run(
     runtime.shutdown_background();
     ended
 }
+
+/// How long plugins may defer their end.
+const PLUGIN_END: Duration = Duration::from_secs(5);
 
 /// Without the task the worker would go on half: it would accept nothing, or close no stream.
 fn died(what: &str, error: &JoinError) -> ServeError {
@@ -236,7 +254,11 @@ async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {
     let shared = &*live.0;
     // Only a matter of speed.
     let _ = stream.set_nodelay(true);
-    let client = Client::new(address);
+    // A socket that does not know its own address is about to fail.
+    let local = stream.local_addr().unwrap_or(address);
+    let id = shared.accepted.get() + 1;
+    shared.accepted.set(id);
+    let client = Client::new(address, local, id);
     let gate = Gate::new(stream, shared.settings.head, shared.settings.client, Rc::clone(&client));
     let service = service_fn(|request| {
         let exchange = client.begin();

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::Waker;
 
-use bytes::Bytes;
-use chassis_abi::Board;
+use chassis_abi::{Board, Configuration};
 use chassis_engine_api::{HostError, Stop};
 
 use crate::plugin::Plugin;
@@ -22,7 +21,7 @@ pub struct Preparer {
 /// A VM to be started.
 pub(crate) struct Job {
     pub(crate) plugin: Arc<Plugin>,
-    pub(crate) configurations: Arc<[Bytes]>,
+    pub(crate) configurations: Arc<[Configuration]>,
     /// What the worker knows the plugin by.
     pub(crate) slot: usize,
     pub(crate) reply: Sender<Prepared>,

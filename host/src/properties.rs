@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use chassis_abi::{Exchange, HeaderList, StreamKind};
 
-/// The value of an attribute, in the encoding that Envoy gives it: strings as they are, integers as 8 bytes
-/// little-endian, maps serialised.
+/// The value of an attribute, in the encoding that Envoy gives it: strings as they are, integers, times and durations
+/// (in nanoseconds) as 8 bytes little-endian, truth values as one byte, maps serialised.
+///
+/// What the headers and trailers say is known here; the rest is what the embedder said of the stream.
 pub fn attribute(exchange: &Exchange, path: &[&[u8]]) -> Option<Bytes> {
     if exchange.kind == StreamKind::Tcp {
         return known(exchange, path);
@@ -18,8 +20,19 @@ pub fn attribute(exchange: &Exchange, path: &[&[u8]]) -> Option<Bytes> {
         [b"response", b"trailers", name] => exchange.response.trailers.get(name).cloned(),
         [b"request", name] => request(exchange, name),
         [b"response", name] => response(exchange, name),
+        // What some names were before they were below another one.
+        [b"connection_id"] => known(exchange, &[b"connection", b"id"]),
+        [b"route_name" | b"cluster_name" | b"virtual_host_name" | b"listener_direction"] => {
+            known(exchange, &[b"xds", path[0]])
+        }
         _ => known(exchange, path),
     }
+}
+
+/// Whether a path names attributes together, which have no value of their own (nor in Envoy).
+pub(crate) fn is_group(path: &[&[u8]]) -> bool {
+    const GROUPS: [&[u8]; 7] = [b"request", b"response", b"source", b"destination", b"connection", b"upstream", b"xds"];
+    matches!(path, [group] if GROUPS.contains(group))
 }
 
 fn request(exchange: &Exchange, name: &[u8]) -> Option<Bytes> {
@@ -35,6 +48,8 @@ fn request(exchange: &Exchange, name: &[u8]) -> Option<Bytes> {
         b"useragent" => headers.get(b"user-agent").cloned(),
         b"id" => headers.get(b"x-request-id").cloned(),
         b"headers" => Some(encoded(headers)),
+        b"headers_bytes" => Some(bytes_of(headers)),
+        b"size" => known(exchange, &[b"request", name]).or_else(|| number(headers.get(b"content-length")?)),
         _ => known(exchange, &[b"request", name]),
     }
 }
@@ -45,11 +60,15 @@ fn response(exchange: &Exchange, name: &[u8]) -> Option<Bytes> {
     }
     let headers = &exchange.response.headers;
     match name {
-        b"code" => {
-            let code: u64 = std::str::from_utf8(headers.get(b":status")?).ok()?.parse().ok()?;
-            Some(Bytes::copy_from_slice(&code.to_le_bytes()))
-        }
+        b"code" => number(headers.get(b":status")?),
         b"headers" => Some(encoded(headers)),
+        b"headers_bytes" => Some(bytes_of(headers)),
+        b"trailers" if exchange.response.has_trailers => Some(encoded(&exchange.response.trailers)),
+        b"size" => known(exchange, &[b"response", name]).or_else(|| number(headers.get(b"content-length")?)),
+        b"grpc_status" => {
+            let trailers = &exchange.response.trailers;
+            number(trailers.get(b"grpc-status").or_else(|| headers.get(b"grpc-status"))?)
+        }
         _ => known(exchange, &[b"response", name]),
     }
 }
@@ -59,6 +78,18 @@ fn known(exchange: &Exchange, path: &[&[u8]]) -> Option<Bytes> {
     let name = path.join(&b'.');
     let name = std::str::from_utf8(&name).ok()?;
     exchange.attributes.get(name).cloned()
+}
+
+/// A number that is written in decimal.
+fn number(text: &[u8]) -> Option<Bytes> {
+    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+    Some(Bytes::copy_from_slice(&number.to_le_bytes()))
+}
+
+/// How many bytes names and values have.
+fn bytes_of(headers: &HeaderList) -> Bytes {
+    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    Bytes::copy_from_slice(&(bytes as u64).to_le_bytes())
 }
 
 fn encoded(headers: &HeaderList) -> Bytes {
@@ -99,6 +130,23 @@ mod tests {
         exchange.response.has_headers = true;
         exchange.response.headers.push_unchecked(":status", "204");
         assert_eq!(get(&exchange, "response.code").unwrap(), &204_u64.to_le_bytes()[..]);
+        let int = |number: i64| Some(Bytes::copy_from_slice(&number.to_le_bytes()));
+        assert_eq!(get(&exchange, "request.headers_bytes"), int(7 + 3 + 5 + 6 + 1 + 1));
+        assert_eq!((get(&exchange, "request.size"), get(&exchange, "response.grpc_status")), (None, None));
+        exchange.request.headers.push_unchecked("content-length", "12");
+        assert_eq!(get(&exchange, "request.size"), int(12));
+        exchange.attributes.insert("request.size", Bytes::from_static(&[9; 8]));
+        assert_eq!(get(&exchange, "request.size").unwrap(), &[9; 8][..]);
+        exchange.response.trailers.push_unchecked("grpc-status", "14");
+        assert_eq!((get(&exchange, "response.grpc_status"), get(&exchange, "response.trailers")), (int(14), None));
+        exchange.response.has_trailers = true;
+        assert!(get(&exchange, "response.trailers").is_some());
+        exchange.attributes.insert("xds.route_name", Bytes::from("r"));
+        exchange.attributes.insert("connection.id", Bytes::from("7"));
+        assert_eq!(
+            (get(&exchange, "route_name").unwrap(), get(&exchange, "connection_id").unwrap()),
+            ("r".into(), "7".into())
+        );
         assert_eq!(get(&exchange, "request.path.x"), None);
         assert_eq!(get(&exchange, ""), None);
     }

@@ -9,7 +9,7 @@ use chassis_abi::{Exchange, Identity, LogLevel, LogRecord, NoRandomness, Propert
 use rustc_hash::FxHashMap;
 
 use crate::log::{LogLine, LogSink, Reason, escape};
-use crate::properties::attribute;
+use crate::properties::{attribute, is_group};
 use crate::stores::{StoreAccess, Stores};
 
 /// Makes the services of one worker, or of the preparer.
@@ -106,6 +106,7 @@ impl Services for HostServices {
         }
         match exchange.and_then(|exchange| attribute(exchange, path)) {
             Some(value) => Property::Value(value),
+            None if exchange.is_some() && is_group(path) => Property::Unserializable,
             None => Property::NotFound,
         }
     }

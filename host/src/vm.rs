@@ -1,7 +1,8 @@
 //! A running VM of a plugin: started, with a plugin context per configuration.
 
-use bytes::Bytes;
-use chassis_abi::{Board, Callback, Context, ContextId, Effect, EntryError, Identity, VmState, begin, enter};
+use chassis_abi::{
+    Board, Callback, Configuration, Context, ContextId, Effect, EntryError, Identity, VmState, begin, enter,
+};
 use chassis_engine_api::{Instance, Stop, clock};
 use thiserror::Error;
 
@@ -31,6 +32,9 @@ pub enum StartError {
     /// `proxy_on_vm_start` answered false.
     #[error("proxy_on_vm_start refused to start")]
     VmStartRefused,
+    /// `proxy_validate_configuration` answered false.
+    #[error("proxy_validate_configuration refused its configuration")]
+    ConfigurationInvalid,
     /// `proxy_on_configure` answered false.
     #[error("proxy_on_configure refused its configuration")]
     ConfigurationRefused,
@@ -40,7 +44,7 @@ pub enum StartError {
 /// is left on it.
 pub(crate) fn start(
     plugin: &Plugin,
-    configurations: &[Bytes],
+    configurations: &[Configuration],
     board: &mut Option<Box<Board>>,
 ) -> Result<Vm, StartError> {
     let started = run(plugin, configurations, board);
@@ -48,7 +52,7 @@ pub(crate) fn start(
     started.map(|vm| Vm { effects, ..vm })
 }
 
-fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>) -> Result<Vm, StartError> {
+fn run(plugin: &Plugin, configurations: &[Configuration], board: &mut Option<Box<Board>>) -> Result<Vm, StartError> {
     let limits = &plugin.spec().limits;
     let budget = limits.start_budget();
     let identity = Identity { quotas: limits.quotas(), ..plugin.spec().identity.clone() };
@@ -78,7 +82,11 @@ fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>
         if index == 0 && call(&mut instance, Callback::VmStart, context, &[vm_configuration])? == Some(0) {
             return Err(StartError::VmStartRefused);
         }
-        if call(&mut instance, Callback::Configure, context, &[size_of(configuration)])? == Some(0) {
+        let size = size_of(&configuration.data);
+        if call(&mut instance, Callback::ValidateConfiguration, context, &[size])? == Some(0) {
+            return Err(StartError::ConfigurationInvalid);
+        }
+        if call(&mut instance, Callback::Configure, context, &[size])? == Some(0) {
             return Err(StartError::ConfigurationRefused);
         }
         roots.push(context);
@@ -86,7 +94,7 @@ fn run(plugin: &Plugin, configurations: &[Bytes], board: &mut Option<Box<Board>>
     Ok(Vm { instance, roots, effects: Vec::new() })
 }
 
-fn size_of(configuration: &Bytes) -> u32 {
+fn size_of(configuration: &[u8]) -> u32 {
     u32::try_from(configuration.len()).unwrap_or(u32::MAX)
 }
 

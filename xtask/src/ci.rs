@@ -31,6 +31,16 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Writes the page on what of the ABI is proven, or tells whether it is up to date; the tests hold it too.
+pub(crate) fn coverage(write: bool) -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["test", "--package", "chassis-conformance", "--test", "it", "coverage::"]);
+    if write {
+        command.env("CHASSIS_BLESS", "1");
+    }
+    succeed(command)
+}
+
 impl Wasmedge {
     pub(crate) fn provide() -> Result<Self> {
         match Library::provide() {

@@ -16,6 +16,7 @@ use crate::ci::Wasmedge;
 
 const USAGE: &str = "usage: cargo xtask TASK
 
+  coverage [--check]  write docs/abi-coverage.md, or tell whether it is up to date
   test [ARGUMENTS]    run every test that can run here; arguments go to `cargo test`
   ci                  format, tests, lints, documentation, instruction counts, features
   features            every choice of engines by cargo features builds, brings these engines only, and is described
@@ -39,6 +40,8 @@ fn main() -> Result<()> {
     match arguments[..] {
         ["test", ref rest @ ..] => test::run(rest),
         ["ci"] => ci::run(),
+        ["coverage"] => ci::coverage(true),
+        ["coverage", "--check"] => ci::coverage(false),
         ["features"] => subsets::check(&Wasmedge::provide()?, false),
         ["features", "--alone"] => subsets::check(&Wasmedge::provide()?, true),
         ["features", "--test"] => subsets::test(&Wasmedge::provide()?, &subsets::ONE_OR_NONE),

@@ -20,6 +20,9 @@ pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     if let Some(whole) = whole(state, kind) {
         let start = start.min(whole.len());
         let piece = whole.slice(start..start.saturating_add(max).min(whole.len()));
+        if piece.is_empty() && call.arg(4) == 0 {
+            return call.give_empty_object(pointer, size);
+        }
         return call.give(&piece, pointer, size);
     }
     let range = body(state, kind).ok_or(Status::NotFound)?.range(start, max);
@@ -78,7 +81,7 @@ fn whole(state: &VmState, kind: BufferType) -> Option<Bytes> {
     match (kind, state.callback) {
         (BufferType::VmConfiguration, Some(Callback::VmStart)) => Some(state.identity.vm_configuration.clone()),
         (BufferType::PluginConfiguration, Some(Callback::Configure | Callback::ValidateConfiguration)) => {
-            Some(state.plugin_configuration().cloned().unwrap_or_default())
+            Some(state.plugin_configuration().map(|configuration| configuration.data.clone()).unwrap_or_default())
         }
         (BufferType::HttpCallResponseBody, Some(Callback::HttpCallResponse))
         | (BufferType::GrpcCallMessage, Some(Callback::GrpcReceive)) => {

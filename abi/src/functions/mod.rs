@@ -8,6 +8,7 @@ mod foreign;
 mod log;
 mod maps;
 mod metrics;
+pub(crate) mod output;
 mod properties;
 mod queues;
 mod reserved;

@@ -5,38 +5,14 @@ use chassis_engine_api::Caller;
 
 use super::Outcome;
 use crate::call::Call;
-use crate::context::Context;
-use crate::services::Property;
+use crate::dialect::{self, Known, Source};
+use crate::exchange::Exchange;
+use crate::services::{Property, Services};
 use crate::state::VmState;
 use crate::status::Status;
 
 /// How long a path may be.
 const MAX_PATH: usize = 4096;
-
-/// Where paths of Envoy's attributes begin. What guests set there is kept, but never read: an attribute that this stream
-/// does not have, such as a client certificate, cannot be made up for another plugin (Envoy keeps such values apart too).
-const ATTRIBUTES: [&[u8]; 20] = [
-    b"request",
-    b"response",
-    b"connection",
-    b"connection_id",
-    b"source",
-    b"destination",
-    b"upstream",
-    b"upstream_host_metadata",
-    b"metadata",
-    b"node",
-    b"xds",
-    b"cluster_name",
-    b"cluster_metadata",
-    b"route_name",
-    b"route_metadata",
-    b"listener_direction",
-    b"listener_metadata",
-    b"plugin_name",
-    b"plugin_root_id",
-    b"plugin_vm_id",
-];
 
 pub(crate) fn get<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcome {
     let path = call.slice(0)?;
@@ -60,7 +36,7 @@ pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
         return Ok(Status::NotFound);
     };
     let state = call.state();
-    if state.exchange().is_none() || known(state, path) != Property::NotFound {
+    if state.exchange().is_none() || matches!(known(state, path), Known::Answer(_)) {
         return Ok(Status::NotFound);
     }
     if !state.exchange().is_some_and(|exchange| exchange.properties.has_room(path, value.len)) {
@@ -73,42 +49,54 @@ pub(crate) fn set<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Outcom
     Ok(Status::Ok)
 }
 
-/// What the host knows, then what guests have set.
+/// What the host knows, then what guests have set. Of what is the host's to know nothing is read that guests have set: an
+/// attribute that this stream does not have, such as a client certificate, cannot be made up for another plugin (Envoy
+/// keeps such values apart too).
 fn look_up(state: &mut VmState, path: &[u8]) -> Property {
     match known(state, path) {
-        Property::NotFound if is_attribute(path) => return Property::NotFound,
-        Property::NotFound => {}
-        found => return found,
+        Known::Answer(found) => return found,
+        Known::Nothing => return Property::NotFound,
+        Known::Unknown => {}
     }
-    match state.exchange().and_then(|exchange| exchange.properties.get(path)) {
+    // Envoy has what guests set in its filter state too.
+    let own = path.strip_prefix(b"filter_state\0wasm.").unwrap_or(path);
+    match state.exchange().and_then(|exchange| exchange.properties.get(own)) {
         Some(value) => Property::Value(value.clone()),
         None => Property::NotFound,
     }
 }
 
 /// The plugin's own names, then what the embedder answers.
-fn known(state: &mut VmState, path: &[u8]) -> Property {
+fn known(state: &mut VmState, path: &[u8]) -> Known {
     let own = match path {
-        b"plugin_name" => Some(&state.identity.name),
-        b"plugin_root_id" => Some(&state.identity.root_id),
-        b"plugin_vm_id" => Some(&state.identity.vm_id),
+        b"plugin_name" => Some(&*state.identity.name),
+        b"plugin_root_id" => Some(state.root_id()),
+        b"plugin_vm_id" => Some(&*state.identity.vm_id),
         _ => None,
     };
     if let Some(own) = own {
-        return Property::Value(Bytes::copy_from_slice(own.as_bytes()));
+        return Property::Value(Bytes::copy_from_slice(own.as_bytes())).into();
     }
-    let key = match state.contexts.get(state.effective) {
-        Some(Context::Stream { exchange, .. }) => Some(*exchange),
-        _ => None,
-    };
-    let Some(board) = state.board.as_deref_mut() else { return Property::NotFound };
+    let (key, dialect) = (state.exchange_key(), state.identity.dialect);
+    let Some(board) = state.board.as_deref_mut() else { return Known::Unknown };
     let exchange = key.and_then(|key| board.exchanges.get(key));
-    let parts: Vec<&[u8]> = path.split(|byte| *byte == 0).collect();
-    board.services.property(exchange, &parts)
+    dialect::answer(dialect, path, &mut Outside { services: &mut *board.services, exchange })
 }
 
-fn is_attribute(path: &[u8]) -> bool {
-    path.split(|byte| *byte == 0).next().is_some_and(|first| ATTRIBUTES.contains(&first))
+/// The services, asked about a stream.
+struct Outside<'a> {
+    services: &'a mut dyn Services,
+    exchange: Option<&'a Exchange>,
+}
+
+impl Source for Outside<'_> {
+    fn attribute(&mut self, path: &[&[u8]]) -> Property {
+        self.services.property(self.exchange, path)
+    }
+
+    fn realtime_nanos(&mut self) -> u64 {
+        self.services.realtime_nanos()
+    }
 }
 
 /// Envoy tolerates a NUL after the last part, so SDKs send one.

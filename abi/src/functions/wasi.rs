@@ -2,7 +2,7 @@
 
 use chassis_engine_api::{Caller, Stop};
 
-use super::{WasiOutcome, log};
+use super::{WasiOutcome, log, output};
 use crate::call::{Call, Fault};
 use crate::state::VmState;
 use crate::status::{Errno, Status};
@@ -155,7 +155,8 @@ pub(crate) fn fd_read<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> Wa
     }
 }
 
-/// One write is one log line, without the newline that it usually ends with.
+/// Each line is a log line; one that has not ended waits for its newline, or for the end of the callback. No more is taken
+/// at once than a log line may have, and the guest is told how much.
 pub(crate) fn fd_write<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> WasiOutcome {
     let (iovecs, count) = (call.arg(1), call.arg(2));
     let out = call.slot(3, 4)?;
@@ -167,22 +168,14 @@ pub(crate) fn fd_write<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) -> W
     if count > MAX_IOVECS {
         return Ok(Errno::Inval);
     }
-    let (text, written) = gather(call, iovecs, count)?;
-    let Ok(written) = u32::try_from(written) else { return Ok(Errno::Inval) };
-    let line = text.strip_suffix(b"\n").unwrap_or(&text);
-    if !line.is_empty() {
-        log::emit(call.state(), level, line);
-    }
-    call.write_u32(out, written);
+    let text = gather(call, iovecs, count)?;
+    output::write(call.state(), level, &text);
+    call.write_u32(out, text.len() as u32);
     Ok(Errno::Success)
 }
 
-/// The text of all pieces, cut to what a log line may have, and the size of them all.
-fn gather<C: Caller<VmState> + ?Sized>(
-    call: &mut Call<'_, C>,
-    iovecs: u32,
-    count: u32,
-) -> Result<(Vec<u8>, u64), Fault> {
+/// The text of all pieces, cut to what one write takes.
+fn gather<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>, iovecs: u32, count: u32) -> Result<Vec<u8>, Fault> {
     let table = call.slice_at(iovecs, count * 8)?;
     let table = call.copy(table);
     let mut pieces = Vec::with_capacity(count as usize);
@@ -197,7 +190,7 @@ fn gather<C: Caller<VmState> + ?Sized>(
         let bytes = call.bytes(*piece).0;
         text.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
-    Ok((text, pieces.iter().map(|piece| piece.len as u64).sum()))
+    Ok(text)
 }
 
 /// Go's runtime ends itself unless this succeeds.

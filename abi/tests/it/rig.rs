@@ -294,7 +294,7 @@ impl Rig {
         let exchanges = &mut board.as_mut().unwrap().exchanges;
         let (exchange, other_exchange) = (exchanges.insert(request()), exchanges.insert(request()));
         let state = instance.state();
-        state.configurations = vec![Bytes::from_static(b"configuration"), Bytes::from_static(b"second")];
+        state.configurations = ["configuration", "second"].map(|data| Bytes::from(data).into()).into();
         let root = state.contexts.create(Context::Plugin { configuration: 0, pending_done: false });
         let other_root = state.contexts.create(Context::Plugin { configuration: 1, pending_done: false });
         let stream = state.contexts.create(Context::Stream { parent: root, exchange, lane: 0 });

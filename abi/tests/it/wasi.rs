@@ -1,75 +1,68 @@
 //! WASI preview 1: all of its functions, with its types, under both names.
 
+use std::path::Path;
+use std::process::Command;
+
 use chassis_abi::{Callback, LogLevel, Row, TABLE};
-use chassis_engine_api::{Sig, Ty};
+use chassis_engine_api::{Sig, Stop, TrapKind, Ty};
 
-use crate::rig::{DATA, Rig};
-
-/// The functions of preview 1 with their Wasm types, `i` for 32 and `I` for 64 bits, as the witx files give them. All
-/// but `proc_exit` answer an errno.
-const FUNCTIONS: [(&str, &str); 46] = [
-    ("args_get", "ii"),
-    ("args_sizes_get", "ii"),
-    ("environ_get", "ii"),
-    ("environ_sizes_get", "ii"),
-    ("clock_res_get", "ii"),
-    ("clock_time_get", "iIi"),
-    ("fd_advise", "iIIi"),
-    ("fd_allocate", "iII"),
-    ("fd_close", "i"),
-    ("fd_datasync", "i"),
-    ("fd_fdstat_get", "ii"),
-    ("fd_fdstat_set_flags", "ii"),
-    ("fd_fdstat_set_rights", "iII"),
-    ("fd_filestat_get", "ii"),
-    ("fd_filestat_set_size", "iI"),
-    ("fd_filestat_set_times", "iIIi"),
-    ("fd_pread", "iiiIi"),
-    ("fd_prestat_get", "ii"),
-    ("fd_prestat_dir_name", "iii"),
-    ("fd_pwrite", "iiiIi"),
-    ("fd_read", "iiii"),
-    ("fd_readdir", "iiiIi"),
-    ("fd_renumber", "ii"),
-    ("fd_seek", "iIii"),
-    ("fd_sync", "i"),
-    ("fd_tell", "ii"),
-    ("fd_write", "iiii"),
-    ("path_create_directory", "iii"),
-    ("path_filestat_get", "iiiii"),
-    ("path_filestat_set_times", "iiiiIIi"),
-    ("path_link", "iiiiiii"),
-    ("path_open", "iiiiiIIii"),
-    ("path_readlink", "iiiiii"),
-    ("path_remove_directory", "iii"),
-    ("path_rename", "iiiiii"),
-    ("path_symlink", "iiiii"),
-    ("path_unlink_file", "iii"),
-    ("poll_oneoff", "iiii"),
-    ("proc_exit", "i"),
-    ("proc_raise", "i"),
-    ("random_get", "ii"),
-    ("sched_yield", ""),
-    ("sock_accept", "iii"),
-    ("sock_recv", "iiiiii"),
-    ("sock_send", "iiiii"),
-    ("sock_shutdown", "ii"),
-];
+use crate::rig::{DATA, Rig, Wasm, row};
 
 const MODULES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
 
+/// Crate `wasi` declares what the witx files publish.
 #[test]
-fn every_function_is_there_under_both_names_with_its_type() {
-    for (name, params) in FUNCTIONS {
-        let params: Vec<Ty> = params.chars().map(|c| if c == 'I' { Ty::I64 } else { Ty::I32 }).collect();
-        let result = (name != "proc_exit").then_some(Ty::I32);
+fn every_function_is_there_under_both_names_with_the_type_that_is_published() {
+    let published = published();
+    assert_eq!(published.len(), 46);
+    for (name, params, result) in &published {
         for module in MODULES {
             let row = Row::find(module, name).unwrap_or_else(|| panic!("{module}.{name}"));
             let Sig { params: found, result: found_result } = row.sig;
-            assert_eq!((found, found_result), (&params[..], result), "{module}.{name}");
+            assert_eq!((found, found_result), (&params[..], *result), "{module}.{name}");
         }
     }
-    assert_eq!(TABLE.iter().filter(|row| row.modules == MODULES).count(), FUNCTIONS.len());
+    assert_eq!(TABLE.iter().filter(|row| row.modules == MODULES).count(), published.len());
+}
+
+/// The functions of preview 1 with their Wasm types, from the source of crate `wasi`, which is made from the witx files.
+fn published() -> Vec<(String, Vec<Ty>, Option<Ty>)> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let is_it = |package: &&serde_json::Value| {
+        package["name"] == "wasi" && package["version"].as_str().unwrap().ends_with("wasi-snapshot-preview1")
+    };
+    let manifest = packages.iter().find(is_it).expect("crate wasi")["manifest_path"].as_str().unwrap();
+    let source = std::fs::read_to_string(Path::new(manifest).with_file_name("src").join("lib_generated.rs")).unwrap();
+    let (_, externs) = source.split_once(r#"#[link(wasm_import_module = "wasi_snapshot_preview1")]"#).unwrap();
+    // A declaration may go over several lines.
+    let flat = externs.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join(" ");
+    flat.split("pub fn ").skip(1).map(declared).collect()
+}
+
+/// Reads `name(arg0: i32, arg1: i64) -> i32;`.
+fn declared(declaration: &str) -> (String, Vec<Ty>, Option<Ty>) {
+    let ty = |text: &str| match text.trim() {
+        "i32" => Ty::I32,
+        "i64" => Ty::I64,
+        other => panic!("{other} in {declaration}"),
+    };
+    let (name, rest) = declaration.split_once('(').unwrap();
+    let (params, rest) = rest.split_once(')').unwrap();
+    let params = params.split(',').filter_map(|param| param.split_once(':')).map(|(_, text)| ty(text)).collect();
+    let result = rest.split_once("->").unwrap().1.split_once(';').unwrap().0.trim();
+    (name.trim().to_owned(), params, (result != "!").then(|| ty(result)))
 }
 
 const SUCCESS: u32 = 0;
@@ -113,7 +106,7 @@ fn there_are_three_standard_streams_and_no_files() {
             ("sock_send", NOTSOCK),
             ("sock_shutdown", NOTSOCK),
         ] {
-            let params = FUNCTIONS.iter().find(|(function, _)| *function == name).unwrap().1.len();
+            let params = row(name).sig.params.len();
             for fd in 0..5 {
                 let mut args = vec![0; params];
                 args[0] = fd;
@@ -135,7 +128,7 @@ fn there_are_three_standard_streams_and_no_files() {
             ("args_get", SUCCESS),
             ("sched_yield", SUCCESS),
         ] {
-            let params = FUNCTIONS.iter().find(|(function, _)| *function == name).unwrap().1.len();
+            let params = row(name).sig.params.len();
             assert_eq!(wasm.wasi(name, &vec![0; params]).unwrap(), expected, "{name}");
         }
         for path in [0, 77] {
@@ -252,16 +245,70 @@ fn writes_to_the_standard_streams_are_log_lines() {
     assert_eq!(lines, [(LogLevel::Info, b"hello".to_vec(), stream), (LogLevel::Error, b"hel".to_vec(), stream)]);
 }
 
+/// Go writes a line in several calls.
 #[test]
-fn many_pieces_of_a_large_memory_cost_one_line() {
+fn a_line_is_whole_whatever_pieces_it_is_written_in() {
+    let mut rig = Rig::new();
+    let write = |wasm: &mut Wasm<'_>, fd: u64, text: &str| {
+        let [at, len] = wasm.put(DATA, text.as_bytes());
+        wasm.put(64, &[at, len].map(u32::to_le_bytes).concat());
+        assert_eq!(wasm.wasi("fd_write", &[fd, 64, 1, 0]).unwrap(), 0);
+        assert_eq!(wasm.u32_at(0), len);
+    };
+    rig.request(move |wasm| {
+        write(wasm, 2, "panic: ");
+        write(wasm, 1, "first\nsec");
+        write(wasm, 2, "no ");
+        write(wasm, 2, "reason\n\n");
+        write(wasm, 1, "ond\nthird");
+        write(wasm, 2, "rest");
+    });
+    let lines = |rig: &Rig| -> Vec<_> {
+        rig.take_logs().into_iter().map(|(level, line, ..)| (level, String::from_utf8(line).unwrap())).collect()
+    };
+    let (info, error) = (LogLevel::Info, LogLevel::Error);
+    let expected = [(info, "first"), (error, "panic: no reason"), (info, "second"), (info, "third"), (error, "rest")];
+    assert_eq!(lines(&rig), expected.map(|(level, line)| (level, line.to_owned())));
+    // Nothing of it is left for the next callback.
+    rig.request(move |wasm| write(wasm, 1, "next\n"));
+    assert_eq!(lines(&rig), [(info, "next".to_owned())]);
+}
+
+#[test]
+fn what_was_written_before_a_trap_is_kept() {
+    let mut rig = Rig::new();
+    let stream = rig.stream;
+    let stopped = rig.run(Callback::RequestHeaders, stream, |wasm| {
+        let [at, len] = wasm.put(DATA, b"last words");
+        wasm.put(64, &[at, len].map(u32::to_le_bytes).concat());
+        wasm.wasi("fd_write", &[2, 64, 1, 0])?;
+        Err::<(), _>(Stop::trap(TrapKind::Unreachable))
+    });
+    assert!(stopped.is_err());
+    let expected = (LogLevel::Error, b"last words".to_vec(), stream, Some(Callback::RequestHeaders));
+    assert_eq!(rig.take_logs(), [expected]);
+}
+
+/// The guest is told how much was taken, as by any file.
+#[test]
+fn one_write_takes_64_kib_and_so_much_is_the_longest_line() {
     let mut rig = Rig::new();
     let seen = rig.request(|wasm| {
         let vectors = [0_u32, 0x2_0000].map(u32::to_le_bytes).concat().repeat(1024);
         wasm.put(0x4000, &vectors);
         (wasm.wasi("fd_write", &[1, 0x4000, 1024, 0]).unwrap(), wasm.u32_at(0))
     });
-    assert_eq!(seen, (0, 0x2_0000 * 1024));
+    assert_eq!(seen, (0, 64 << 10));
     assert_eq!(rig.take_logs()[0].1.len(), 64 << 10);
+    rig.request(|wasm| {
+        wasm.put(DATA, &[b'x'; 0x6000]);
+        wasm.put(64, &[DATA, 0x6000].map(u32::to_le_bytes).concat());
+        for _ in 0..4 {
+            assert_eq!(wasm.wasi("fd_write", &[1, 64, 1, 0]).unwrap(), 0);
+        }
+    });
+    let lengths: Vec<usize> = rig.take_logs().iter().map(|(_, line, ..)| line.len()).collect();
+    assert_eq!(lengths, [64 << 10, 4 * 0x6000 - (64 << 10)]);
 }
 
 #[test]

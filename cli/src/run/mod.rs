@@ -60,6 +60,7 @@ JSON:
   trailers          beside the body, if there were any
   wire              of a TCP stream, if there was anything: what the plugin let pass, in order
   omitted           how many host calls of a callback were too many to keep
+  end_callbacks     those of the plugin's end, in the last run, if there were any
 
 Exit codes:
   0  every run ended with a response, the upstream's or the plugin's, or a reset by the plugin
@@ -136,6 +137,10 @@ pub(crate) struct Args {
     /// The VM's configuration: a text, or a file as @FILE.
     #[arg(long, value_name = "TEXT|@FILE", value_parser = content(), help_heading = "Plugin")]
     vm_config: Option<Content>,
+    /// The name of the plugin's root context, which property `plugin_root_id` tells. SDKs by which plugins register under
+    /// a name, as AssemblyScript's and that of C++, find the plugin by it.
+    #[arg(long, value_name = "NAME", default_value = "", help_heading = "Plugin")]
+    root_id: String,
     /// A property, its path with dots; may be repeated.
     #[arg(long, value_name = "PATH=VALUE", value_parser = property(), help_heading = "Plugin")]
     property: Vec<Property>,
@@ -271,7 +276,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         args.property.iter().map(|property| (property.path.clone(), Bytes::from(property.value.clone()))).collect();
     Ok(Plan {
         spec: PluginSpec {
-            identity: Identity { name, vm_configuration, ..Identity::default() },
+            identity: Identity { name, root_id: args.root_id.clone(), vm_configuration, ..Identity::default() },
             file: args.plugin.clone(),
             limits,
             fail_policy: FailPolicy::Closed,
@@ -280,6 +285,7 @@ fn plan(args: &Args) -> Result<Plan, Failure> {
         policy: args.compile.policy()?,
         origin: Origin::now(),
         configuration: input::configuration(args.config.as_ref())?,
+        contexts: Vec::new(),
         properties: Arc::new(properties),
         level: args.log_level.into(),
         settings: Settings { ticks: args.ticks, pause_limit: args.pause_limit },

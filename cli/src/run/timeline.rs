@@ -50,6 +50,7 @@ fn write(out: &mut String, title: &str, ask: &Ask, trip: &Trip) -> fmt::Result {
         answer(out, trip)?;
     }
     section(out, "end", &trip.entries[answered..])?;
+    section(out, "shutdown", &trip.ended)?;
     result(out, trip)
 }
 
@@ -315,7 +316,7 @@ fn result(out: &mut String, trip: &Trip) -> fmt::Result {
     if trip.entries.is_empty() {
         out.write_char('\n')?;
     } else {
-        let total = trip.entries.iter().map(|entry| entry.nanos).fold(0, u64::saturating_add);
+        let total = trip.entries.iter().chain(&trip.ended).map(|entry| entry.nanos).fold(0, u64::saturating_add);
         writeln!(out, "  {FAINT}{} in the guest{FAINT:#}", duration(total))?;
     }
     trip.error.iter().try_for_each(|error| backtrace(out, &error.backtrace))

@@ -54,7 +54,8 @@ fn the_report_has_the_form_that_help_describes() {
     assert_eq!(sorted_keys(&report), ["runs", "schema"]);
     assert_eq!(report["schema"], "chassis/run/v1");
     let run = &report["runs"][0];
-    let names = ["engine", "plugin", "outcome", "error", "upstream_request", "response", "logs", "callbacks"];
+    let names =
+        ["engine", "plugin", "outcome", "error", "upstream_request", "response", "logs", "callbacks", "end_callbacks"];
     assert_eq!(sorted_keys(run), sorted(names));
     assert_eq!((&run["outcome"], &run["error"]), (&json!("response"), &Value::Null));
     assert!(run["plugin"].as_str().unwrap().ends_with("rust/hello.wasm"));

@@ -32,6 +32,15 @@ pub struct CaseFile {
     /// The VM's configuration.
     #[serde(default)]
     pub vm_config: Content,
+    /// The name of the root context, which property `plugin_root_id` tells; empty unless given.
+    #[serde(default)]
+    pub root_id: String,
+    /// Whose names for properties the plugin uses; Envoy's unless given.
+    #[serde(default)]
+    pub dialect: Dialect,
+    /// Further plugin contexts of the same VM. Requests go to the first one alone.
+    #[serde(default)]
+    pub contexts: Vec<PluginContext>,
     /// Environment variables of the guest.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -74,6 +83,16 @@ pub struct CaseFile {
     /// Further requests in the same VM, and what must be seen of each.
     #[serde(default)]
     pub then: Vec<Then>,
+}
+
+/// A plugin context besides the first.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginContext {
+    /// The name of its root context; that of the first unless given.
+    pub root_id: Option<String>,
+    /// Its configuration.
+    pub config: Content,
 }
 
 /// A guest: one of `script`, `wat`, `file` and `plugin`.
@@ -366,6 +385,9 @@ pub struct Expect {
     /// Callbacks and host calls of the start, as `trace` has them.
     #[schemars(with = "Option<Text>")]
     pub start: Option<At<Text>>,
+    /// Callbacks and host calls of the plugin's end, after the last request, as `trace` has them.
+    #[schemars(with = "Option<Text>")]
+    pub end: Option<At<Text>>,
     /// Callbacks after the start, each on a line, `proxy_on_tick(1)`, and below each its host calls, indented:
     /// `proxy_get_header_map_value(request_headers, "token") -> ok "32323"`.
     #[schemars(with = "Option<Text>")]
@@ -533,6 +555,29 @@ named! {
         Reset "reset",
         /// It took too long.
         Timeout "timeout",
+    }
+}
+
+named! {
+    /// A host for which plugins are written.
+    Dialect {
+        /// Envoy.
+        #[default]
+        Envoy "envoy",
+        /// Kong.
+        Kong "kong",
+        /// APISIX.
+        Apisix "apisix",
+    }
+}
+
+impl From<Dialect> for chassis_abi::Dialect {
+    fn from(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Envoy => Self::Envoy,
+            Dialect::Kong => Self::Kong,
+            Dialect::Apisix => Self::Apisix,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis_abi::{Direction, HeaderList, Identity};
+use chassis_abi::{Configuration, Direction, HeaderList, Identity};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_host::{FailPolicy, PluginLimits, PluginSpec};
 
@@ -99,6 +99,7 @@ impl Case {
             policy: CompilePolicy::InProcess,
             origin: Origin::fixed(),
             configuration: Bytes::from(file.config.bytes()),
+            contexts: file.contexts.iter().map(context).collect(),
             properties: Arc::new(properties),
             level: file.log_level.into(),
             settings: Settings { ticks: file.ticks, pause_limit: spec.limits.pause },
@@ -178,6 +179,7 @@ fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
     });
     [&file.config, &file.vm_config]
         .into_iter()
+        .chain(file.contexts.iter().map(|context| &context.config))
         .chain(file.properties.values())
         .chain(file.shared_data.values())
         .chain(file.beside.iter().map(|beside| &beside.config))
@@ -202,12 +204,18 @@ fn identity(name: &str, vm_id: &str) -> Identity {
     Identity { name: name.to_owned(), vm_id: vm_id.to_owned(), ..Identity::default() }
 }
 
+fn context(context: &file::PluginContext) -> Configuration {
+    Configuration { root_id: context.root_id.clone(), data: Bytes::from(context.config.bytes()) }
+}
+
 fn spec(file: &CaseFile, shown: String) -> PluginSpec {
     let defaults = PluginLimits::default();
     let limits = &file.limits;
     let bytes = |size: Option<Size>, default: u64| size.map_or(default, |size| size.0);
     PluginSpec {
         identity: Identity {
+            root_id: file.root_id.clone(),
+            dialect: file.dialect.into(),
             vm_configuration: Bytes::from(file.vm_config.bytes()),
             environment: file.environment.clone().into_iter().collect(),
             ..identity("plugin", &file.vm_id)

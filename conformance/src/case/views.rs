@@ -24,6 +24,7 @@ pub(crate) enum What {
     ErrorCallback,
     ErrorMessage,
     Start,
+    End,
     Trace,
     Callbacks,
     Calls,
@@ -51,8 +52,8 @@ pub(crate) enum What {
 impl What {
     /// Whether each line of it is one of the case's.
     pub(crate) fn is_block(self) -> bool {
-        use What::{Callbacks, Callouts, Calls, Counts, Logs, Metrics, Start, Trace, Wire};
-        matches!(self, Start | Trace | Callbacks | Calls | Logs | Counts | Callouts | Metrics | Wire)
+        use What::{Callbacks, Callouts, Calls, Counts, End, Logs, Metrics, Start, Trace, Wire};
+        matches!(self, Start | End | Trace | Callbacks | Calls | Logs | Counts | Callouts | Metrics | Wire)
     }
 
     /// The key below `expect`.
@@ -63,6 +64,7 @@ impl What {
             What::ErrorCallback => "error.callback",
             What::ErrorMessage => "error.message",
             What::Start => "start",
+            What::End => "end",
             What::Trace => "trace",
             What::Callbacks => "callbacks",
             What::Calls => "calls",
@@ -106,7 +108,11 @@ pub(super) fn of(file: &CaseFile) -> Result<Vec<Vec<View>>, Mistake> {
     }
     let is_tcp = file.tcp.is_some();
     let then = file.then.iter().map(|then| (&then.expect, then.tcp.is_some() || (is_tcp && then.request.is_none())));
-    std::iter::once((&file.expect, is_tcp)).chain(then).map(|(expect, is_tcp)| views(expect, is_tcp)).collect()
+    let expected: Vec<(&Expect, bool)> = std::iter::once((&file.expect, is_tcp)).chain(then).collect();
+    if let Some(end) = expected[..expected.len() - 1].iter().find_map(|(expect, _)| expect.end.as_ref()) {
+        return Err(Mistake::at(end, "the plugin ends after the last request only"));
+    }
+    expected.into_iter().map(|(expect, is_tcp)| views(expect, is_tcp)).collect()
 }
 
 fn views(expect: &Expect, is_tcp: bool) -> Result<Vec<View>, Mistake> {
@@ -137,6 +143,7 @@ fn views(expect: &Expect, is_tcp: bool) -> Result<Vec<View>, Mistake> {
     add(What::Outcome, 0, vec![outcome.as_str().to_owned()]);
     let blocks = [
         (What::Start, &expect.start),
+        (What::End, &expect.end),
         (What::Trace, &expect.trace),
         (What::Callbacks, &expect.callbacks),
         (What::Calls, &expect.calls),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chassis_abi::{Callback, Direction, HeaderList, HttpCall};
+use chassis_abi::{Callback, Configuration, Direction, HeaderList, HttpCall};
 use chassis_host::{
     CalloutFailure, HttpAnswer, Link, Plugin, PluginId, Preparer, StartError, Stores, StreamKey, Worker,
 };
@@ -158,6 +158,8 @@ pub struct Trip {
     pub entries: Vec<Entry>,
     /// What the plugin had the host do for callouts, a line each.
     pub callouts: Vec<String>,
+    /// What it did when the plugin was ended after the last request.
+    pub ended: Vec<Entry>,
     /// How many entries came before the upstream was asked.
     pub before_upstream: usize,
     /// How many entries came before the client had its answer.
@@ -182,6 +184,7 @@ impl Trip {
             before_answer: entries.len(),
             entries,
             metrics: String::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -193,8 +196,8 @@ impl Trip {
 
     /// Whether it ended because the plugin refused its configuration.
     pub fn refused_configuration(&self) -> bool {
-        let configure = Callback::Configure.name();
-        self.error.as_ref().is_some_and(|error| error.kind == START && error.callback == configure)
+        let judges = [Callback::ValidateConfiguration.name(), Callback::Configure.name()];
+        self.error.as_ref().is_some_and(|error| error.kind == START && judges.contains(&error.callback.as_str()))
     }
 }
 
@@ -228,13 +231,13 @@ const TURNS: u32 = 100;
 const PREPARED: Duration = Duration::from_secs(60);
 
 impl Driver {
-    /// Starts a plugin with its configuration. What the guest did is in the recorder, even if it does not start.
+    /// Starts a plugin with its configurations, of which requests go to the first. What the guest did is in the recorder, even if it does not start.
     ///
     /// # Errors
     /// The plugin that does not start, and why.
     pub(super) fn start(
         plugin: Arc<Plugin>,
-        configuration: Bytes,
+        configurations: Vec<Configuration>,
         world: World,
         settings: Settings,
     ) -> Result<Self, (Arc<Plugin>, StartError)> {
@@ -243,13 +246,13 @@ impl Driver {
         let timers = clock.clone();
         worker.set_clock(Arc::new(move || timers.now()));
         worker.set_observer(Some(Box::new(recorder.clone())));
-        let mut add = |plugin: Arc<Plugin>, configuration| {
-            worker.add_plugin(plugin.clone(), vec![configuration]).map_err(|error| (plugin, error))
+        let mut add = |plugin: Arc<Plugin>, configurations: Vec<Configuration>| {
+            worker.add_plugin(plugin.clone(), configurations).map_err(|error| (plugin, error))
         };
         if let Some((beside, configuration)) = beside {
-            add(beside, configuration)?;
+            add(beside, vec![configuration.into()])?;
         }
-        let plugin = add(plugin, configuration)?;
+        let plugin = add(plugin, configurations)?;
         Ok(Driver { worker, plugin, recorder, clock, settings, stores, callouts: Outside::default() })
     }
 
@@ -313,6 +316,7 @@ impl Driver {
             before_upstream: before_upstream.min(entries.len()),
             before_answer: before_answer.min(entries.len()),
             entries,
+            ended: Vec::new(),
             metrics: self.stores.prometheus(),
         }
     }
@@ -338,6 +342,16 @@ impl Driver {
         self.deliver();
         let entries = self.recorder.take();
         (crash.or_else(|| entries.iter().find_map(stopped)), entries)
+    }
+
+    /// Ends the plugin; what it did then. One that defers its end has its ticks until the pause limit.
+    pub(super) fn finish(mut self) -> Vec<Entry> {
+        self.worker.wait_prepared(PREPARED);
+        self.worker.shutdown(self.settings.pause_limit);
+        while let Some(due) = self.worker.next_timer().filter(|_| !self.worker.is_shut_down()) {
+            self.forward(due);
+        }
+        self.recorder.take()
     }
 
     /// Hands a message in, piece by piece, for as long as anybody wants it.
@@ -423,11 +437,16 @@ impl Driver {
     /// Puts the time forward to the timer, if there is one.
     pub(super) fn timer_goes_off(&mut self) -> bool {
         let Some(due) = self.worker.next_timer() else { return false };
+        self.forward(due);
+        true
+    }
+
+    /// Puts the time forward to when a timer is due.
+    fn forward(&mut self, due: Instant) {
         // Each tick takes some time, so that a timer that is always due does not go off for ever.
         let ahead = due.saturating_duration_since(self.clock.now());
         self.clock.advance(ahead.max(Duration::from_millis(1)));
         self.worker.run_timers(self.clock.now());
-        true
     }
 
     /// Has the callouts answered that are still under way and do not take for ever, and lets the timer go off as often as
@@ -556,6 +575,7 @@ pub(super) fn start_error(plugin: &Plugin, error: &StartError) -> Error {
     };
     let callback = match error {
         StartError::VmStartRefused => Callback::VmStart.name(),
+        StartError::ConfigurationInvalid => Callback::ValidateConfiguration.name(),
         StartError::ConfigurationRefused => Callback::Configure.name(),
         // None of it ran.
         _ if too_large => "",
@@ -580,13 +600,15 @@ fn attributes() -> impl Iterator<Item = (&'static str, Bytes)> {
 }
 
 /// What a gateway would know of a connection.
-pub(super) fn connection() -> [(&'static str, Bytes); 4] {
+pub(super) fn connection() -> [(&'static str, Bytes); 6] {
     let port = |port: u64| Bytes::copy_from_slice(&port.to_le_bytes());
     [
         ("source.address", Bytes::from_static(b"127.0.0.1:40000")),
         ("source.port", port(40_000)),
         ("destination.address", Bytes::from_static(b"127.0.0.1:80")),
         ("destination.port", port(80)),
+        ("connection.id", port(1)),
+        ("connection.mtls", Bytes::from_static(&[0])),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chassis_abi::{LogLevel, Services};
+use chassis_abi::{Configuration, LogLevel, Services};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engines::ProxyWasmEngine;
 use chassis_host::{Plugin, PluginSpec, Preparer};
@@ -28,6 +28,8 @@ pub struct Plan {
     pub origin: Origin,
     /// The plugin's configuration.
     pub configuration: Bytes,
+    /// Further plugin contexts of the same VM, to which no requests go.
+    pub contexts: Vec<Configuration>,
     /// Properties by their paths with dots; they go before what the request says.
     pub properties: Arc<HashMap<Vec<u8>, Bytes>>,
     /// Log lines below it are dropped.
@@ -38,7 +40,7 @@ pub struct Plan {
     pub sharing: Sharing,
 }
 
-/// Drives requests and TCP streams through the plugin on an engine, one after the other in the same VM: a trip for each, or a single one
+/// Drives requests and TCP streams through the plugin on an engine, one after the other in the same VM, and ends it: a trip for each, or a single one
 /// if the plugin cannot be loaded or does not start.
 ///
 /// # Errors
@@ -67,11 +69,18 @@ pub fn run<'a>(
     let own = services(Some(recorder.clone()));
     let preparer = Preparer::new(Arc::new(move || Box::new(services(None)) as Box<dyn Services>))?;
     let world = World { services: own, clock, recorder: recorder.clone(), preparer, stores, beside };
-    let mut driver = match Driver::start(plugin.clone(), plan.configuration.clone(), world, plan.settings.clone()) {
+    let first = Configuration::from(plan.configuration.clone());
+    let configurations = std::iter::once(first).chain(plan.contexts.iter().cloned()).collect();
+    let mut driver = match Driver::start(plugin.clone(), configurations, world, plan.settings.clone()) {
         Ok(driver) => driver,
         Err((plugin, error)) => return Ok(vec![Trip::not_loaded(start_error(&plugin, &error), recorder.take())]),
     };
-    Ok(requests.into_iter().map(|ask| driver.play(ask, upstream)).collect())
+    let mut trips: Vec<Trip> = requests.into_iter().map(|ask| driver.play(ask, upstream)).collect();
+    let ended = driver.finish();
+    if let Some(last) = trips.last_mut() {
+        last.ended = ended;
+    }
+    Ok(trips)
 }
 
 /// The plugin, and the one beside it with its configuration.

@@ -194,6 +194,7 @@ impl Entry {
                     | Callback::MainVoid
                     | Callback::Start
                     | Callback::VmStart
+                    | Callback::ValidateConfiguration
                     | Callback::Configure
             ),
         }

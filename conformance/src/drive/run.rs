@@ -31,6 +31,9 @@ pub struct Run {
     wire: Vec<String>,
     logs: Vec<LogLine>,
     callbacks: Vec<CallbackRun>,
+    /// Those of the plugin's end, which the last run has.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    end_callbacks: Vec<CallbackRun>,
 }
 
 #[derive(Debug, Serialize)]
@@ -117,8 +120,9 @@ impl Run {
             upstream_request: trip.upstream_request.as_ref().map(Request::from),
             response: trip.response.as_ref().map(Response::from),
             wire: trip.seen_on_wire().map(str::to_owned).collect(),
-            logs: trip.entries.iter().flat_map(Entry::lines).map(LogLine::from).collect(),
+            logs: trip.entries.iter().chain(&trip.ended).flat_map(Entry::lines).map(LogLine::from).collect(),
             callbacks: trip.entries.iter().map(CallbackRun::from).collect(),
+            end_callbacks: trip.ended.iter().map(CallbackRun::from).collect(),
         }
     }
 }

@@ -109,6 +109,7 @@ impl Driver {
             () => Outcome::Played,
         };
         Trip {
+            ended: Vec::new(),
             outcome,
             error,
             upstream_request: None,

@@ -37,6 +37,7 @@ impl Stage {
             policy: CompilePolicy::InProcess,
             origin: *origin,
             configuration: input.config.clone(),
+            contexts: Vec::new(),
             properties: Arc::new(properties.collect()),
             level: input.level,
             settings: Settings { ticks: input.ticks, pause_limit: input.pause_limit },

@@ -8,6 +8,8 @@
 
 // Guests need an engine.
 #[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
+mod coverage;
+#[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
 mod covers;
 #[cfg(any(feature = "wasmtime", feature = "wasmer", feature = "wasmedge", feature = "wasmi"))]
 mod doctored;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chassis_host::{StreamKey, Worker};
 use tokio::sync::Notify;
@@ -26,6 +26,9 @@ pub(crate) struct Guests {
 
 /// How many streams are closed before requests have their turn: each is three callbacks of each of its plugins.
 const CLOSED_PER_TURN: usize = 16;
+
+/// How often it is looked whether plugins have ended that defer their end.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Wakes the task.
 #[derive(Debug, Default)]
@@ -80,6 +83,15 @@ impl Guests {
             self.worker.borrow_mut().close(key);
         }
         false
+    }
+
+    /// Ends all plugins, and waits for those that defer their end, at most for `limit`. Their timers go off by
+    /// [`keep`](Guests::keep).
+    pub(crate) async fn shut_down(&self, limit: Duration) {
+        self.with(|worker| worker.shutdown(limit));
+        while !self.worker.borrow().is_shut_down() {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Closes streams that have ended, runs timers, takes over VMs that were prepared, and begins callouts.

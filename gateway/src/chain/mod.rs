@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use chassis_abi::{Callback, Direction};
@@ -35,7 +35,7 @@ use crate::head::{Exchange, Refusal};
 use crate::headers::{keep_told_length, says_length, set_framing};
 use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
 use crate::stall::Stall;
-use crate::upstream::{UpstreamBody, UpstreamError};
+use crate::upstream::{Node, UpstreamBody, UpstreamError};
 
 /// How long a body is when it comes out of the chain: what there is when all of it has passed; else what its head still
 /// says, which a plugin has to remove if it makes that wrong, as elsewhere.
@@ -83,10 +83,10 @@ pub(crate) async fn run(
     // Streams may not begin faster than they are closed, or those that have ended would pile up.
     chain.guests.close_ended(CLOSED_PER_REQUEST);
     let (mut head, body) = request.into_parts();
-    let client = exchange.client().address();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let of_connection = exchange.client().attributes();
     let attributes = [
-        ("source.address", Bytes::from(client.to_string())),
-        ("source.port", Bytes::copy_from_slice(&i64::from(client.port()).to_le_bytes())),
+        ("request.time", Bytes::copy_from_slice(&u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).to_le_bytes())),
         (
             "request.protocol",
             Bytes::from_static(if head.version == Version::HTTP_10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
@@ -97,7 +97,7 @@ pub(crate) async fn run(
     let (key, kept) = chain.guests.with(|worker| {
         let mut list = worker.empty_headers();
         let kept = convert::request_list(&mut list, &mut head);
-        (worker.open(Arc::clone(&chain.links), list, attributes), kept)
+        (worker.open(Arc::clone(&chain.links), list, of_connection.chain(attributes)), kept)
     });
     let mut run = Run {
         route: Rc::clone(route),
@@ -307,8 +307,18 @@ impl Run<'_> {
             set_framing(&mut head.headers, length, true);
         }
         let (route, client) = (Rc::clone(&self.route), self.exchange.client().address());
+        let node = route.upstream.pick().clone();
+        if let Node::Tcp(address) = &node {
+            let name = Bytes::copy_from_slice(address.name().as_bytes());
+            let port = address.name().rsplit_once(':').and_then(|(_, port)| port.parse::<u64>().ok());
+            self.stream.with(|worker, key| {
+                worker.set_attribute(key, "upstream.address", name);
+                let port = port.map(|port| Bytes::copy_from_slice(&port.to_le_bytes()));
+                port.into_iter().for_each(|port| worker.set_attribute(key, "upstream.port", port));
+            });
+        }
         self.upstream = Some(Box::pin(async move {
-            let node = route.upstream.pick();
+            let node = &node;
             let request = outgoing(head, body, node).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
             let sending = (!request.body().is_end_stream()).then_some(sending);
             let result = route.upstream.send(node, request, sending).await;

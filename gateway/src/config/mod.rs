@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use chassis_abi::Dialect;
 use http::Method;
 
 pub use error::{ConfigError, Place, Problem};
@@ -94,6 +95,10 @@ pub struct PluginConfig {
     pub engine: Option<String>,
     /// The space in which it shares data and queues with others; empty unless given.
     pub vm_id: String,
+    /// Whose names for properties it uses.
+    pub dialect: Dialect,
+    /// The name of its root context, as plugins know it that register under one; often empty.
+    pub root_id: String,
     /// What the VM gets at its start.
     pub vm_config: Bytes,
     /// Limits that the file sets.

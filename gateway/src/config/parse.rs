@@ -17,7 +17,7 @@ use super::{
     Config, EscapedSlashes, FailPolicy, NamedUpstream, PathRules, PluginConfig, PluginLimits, PluginUse, RouteConfig,
     UpstreamConfig, WorkerLimits,
 };
-use super::{HostPattern, NodeAddress, NodeConfig, Timeouts, UriPattern, raw};
+use super::{Dialect, HostPattern, NodeAddress, NodeConfig, Timeouts, UriPattern, raw};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -128,6 +128,12 @@ impl Parser<'_> {
                 engine: raw.engine.map(|engine| engine.value),
                 vm_id: raw.vm_id,
                 vm_config: raw.vm_config.0.into(),
+                root_id: raw.root_id,
+                dialect: match raw.dialect {
+                    raw::Dialect::Envoy => Dialect::Envoy,
+                    raw::Dialect::Kong => Dialect::Kong,
+                    raw::Dialect::Apisix => Dialect::Apisix,
+                },
                 limits: self.limits(&raw.limits, &key),
                 fail_policy: match raw.fail_policy {
                     raw::FailPolicy::Closed => FailPolicy::Closed,

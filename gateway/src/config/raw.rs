@@ -58,11 +58,24 @@ pub(super) struct Plugin {
     #[serde(default)]
     pub(super) vm_config: Conf,
     #[serde(default)]
+    pub(super) root_id: String,
+    #[serde(default)]
+    pub(super) dialect: Dialect,
+    #[serde(default)]
     pub(super) limits: Limits,
     #[serde(default)]
     pub(super) fail_policy: FailPolicy,
     #[serde(default)]
     pub(super) allowed_upstreams: Vec<At<String>>,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Dialect {
+    #[default]
+    Envoy,
+    Kong,
+    Apisix,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -87,6 +87,21 @@ fn escaped_slashes_are_kept_if_the_file_says_so() {
 }
 
 #[test]
+fn a_plugin_may_have_a_root_id_and_a_dialect() {
+    let plugins = |text: &str| Config::parse(text, Path::new("")).unwrap().plugins;
+    let [first, ..] = &plugins(GOOD)[..] else { panic!() };
+    assert_eq!((first.root_id.as_str(), first.dialect), ("", Dialect::Envoy));
+    for (name, dialect) in [("kong", Dialect::Kong), ("apisix", Dialect::Apisix), ("envoy", Dialect::Envoy)] {
+        let text = GOOD.replace("name: low, ", &format!("name: low, root_id: my root, dialect: {name}, "));
+        let plugins = plugins(&text);
+        let low = plugins.iter().find(|plugin| plugin.name == "low").unwrap();
+        assert_eq!((low.root_id.as_str(), low.dialect), ("my root", dialect));
+    }
+    let text = GOOD.replace("name: low, ", "name: low, dialect: nginx, ");
+    assert!(Config::parse(&text, Path::new("")).is_err());
+}
+
+#[test]
 fn upstreams_that_plugins_may_call() {
     let text = GOOD.replace("name: low, ", "name: low, allowed_upstreams: [\"Auth.example:8080\", \"[::1]:1\"], ")
         + "upstreams:\n  - { id: side, nodes: { \"127.0.0.1:1\": 1 }, timeout: { read: 1 } }\n  - { id: 2, nodes: { b:2: 1 } }\n";

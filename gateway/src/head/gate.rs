@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
@@ -43,6 +44,7 @@ impl Default for ClientLimits {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    attributes: [(&'static str, Bytes); 6],
     requests: Cell<u64>,
     running: Cell<u32>,
     /// Who waits for the last request to be answered.
@@ -54,14 +56,35 @@ pub struct Client {
 pub struct Exchange(Rc<Client>);
 
 impl Client {
-    /// A client that was accepted.
-    pub fn new(address: SocketAddr) -> Rc<Self> {
-        Rc::new(Client { address, requests: Cell::new(0), running: Cell::new(0), waiting: RefCell::new(None) })
+    /// A client that was accepted, on this address of the host, as the worker's connection of this number.
+    pub fn new(address: SocketAddr, local: SocketAddr, id: u64) -> Rc<Self> {
+        let text = |address: SocketAddr| Bytes::from(address.to_string());
+        let int = |number: u64| Bytes::copy_from_slice(&number.to_le_bytes());
+        let attributes = [
+            ("source.address", text(address)),
+            ("source.port", int(address.port().into())),
+            ("destination.address", text(local)),
+            ("destination.port", int(local.port().into())),
+            ("connection.id", int(id)),
+            ("connection.mtls", Bytes::from_static(&[0])),
+        ];
+        Rc::new(Client {
+            address,
+            attributes,
+            requests: Cell::new(0),
+            running: Cell::new(0),
+            waiting: RefCell::new(None),
+        })
     }
 
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What properties say of its connection, by Envoy's names.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, Bytes)> {
+        self.attributes.iter().cloned()
     }
 
     /// How many requests it has sent.
@@ -452,7 +475,8 @@ mod tests {
 
     fn gate(limits: ClientLimits) -> (DuplexStream, Gate<DuplexStream>, Rc<Client>) {
         let (far, near) = duplex(1 << 20);
-        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let client = Client::new(address, address, 1);
         (far, Gate::new(near, HeadLimits::default(), limits, Rc::clone(&client)), client)
     }
 

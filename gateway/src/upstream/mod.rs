@@ -32,7 +32,7 @@ pub(crate) struct Upstream {
     timeouts: Timeouts,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Node {
     Echo,
     Tcp(Rc<Address>),

@@ -158,7 +158,7 @@ fn a_paused_request_ends_when_the_gateway_stops(engine: &str) {
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
     assert_eq!(client.response("GET").status, 503);
     // The last stream's end was told, too.
-    assert_eq!(gateway.sink.story()[1..], ["done=1", "log=1", "delete=1"]);
+    assert_eq!(gateway.sink.story()[1..], ["done=1", "log=1", "delete=1", "done=1", "delete=1"]);
 }
 
 fn a_request_whose_response_has_ended_is_not_held(engine: &str) {

@@ -18,7 +18,31 @@ cases! {
         what_a_plugin_may_not_ask_for_is_500,
         a_status_without_body_takes_the_body_away,
         a_request_sees_nothing_of_the_ones_before_it,
+        properties_tell_of_the_connections,
+        plugins_end_with_the_server,
     ]
+}
+
+const ENDS: &str = "file: ../gateway/tests/guests/ends.wat, dialect: apisix, root_id: my-root";
+
+fn properties_tell_of_the_connections(engine: &str) {
+    let upstream = Upstream::answering(OK);
+    let gateway = Gateway::through(engine, ENDS, "", upstream.address);
+    for connection in ["1", "2"] {
+        assert_eq!(Client::connect(gateway.address).get("/").text(), "ok");
+        let (port, upstream) = (gateway.address.port().to_string(), upstream.address.to_string());
+        assert_eq!(gateway.sink.take(), ["127.0.0.1", &port, &upstream, connection, "my-root"]);
+    }
+}
+
+/// A plugin may defer its end, and has its timer meanwhile.
+fn plugins_end_with_the_server(engine: &str) {
+    let upstream = Upstream::answering(OK);
+    let mut gateway = Gateway::through(engine, ENDS, "", upstream.address);
+    assert_eq!(Client::connect(gateway.address).get("/").text(), "ok");
+    gateway.sink.take();
+    gateway.server.take().unwrap().shut_down().unwrap();
+    assert_eq!(gateway.sink.take(), ["deferred", "deleted"]);
 }
 
 fn the_prime_authoriser_decides(engine: &str) {

@@ -43,6 +43,11 @@ impl Sink {
         self.lines.lock().unwrap().clear();
     }
 
+    /// What was logged since the last time.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.lines.lock().unwrap()).into_iter().map(|line| line.message).collect()
+    }
+
     /// Waits until a line of this callback was logged so many times, and gives all lines.
     pub(crate) fn wait_for(&self, callback: &str, count: usize) -> Vec<Line> {
         let came = |lines: &mut Vec<Line>| lines.iter().filter(|line| line.callback == callback).count() < count;

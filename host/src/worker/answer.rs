@@ -64,6 +64,7 @@ impl Worker {
             Effect::ConsumeQueue { context, queue } => self.consume(plugin, context, queue),
             Effect::WakeConsumer { queue, items } => self.wake_consumer(queue, items),
             Effect::ListenForeign { context, callback } => self.listen(plugin, context, &callback),
+            Effect::Done { context } => self.deferred_end(plugin, context),
             _ => {}
         }
     }

@@ -84,6 +84,9 @@ impl Worker {
             }
             self.fail(key);
         }
+        if self.slots[plugin].ending.is_some() {
+            self.end_vm(plugin);
+        }
         if let Some(spare) = spare {
             self.install(plugin, spare);
         }

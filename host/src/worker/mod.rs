@@ -5,6 +5,7 @@ mod crash;
 mod events;
 mod prepared;
 mod reuse;
+mod shutdown;
 mod signals;
 mod stream;
 mod tcp;
@@ -20,8 +21,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chassis_abi::{
-    Board, Callback, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer, SecondaryMap, Services,
-    StreamKind, enter,
+    Board, Callback, Configuration, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer,
+    SecondaryMap, Services, StreamKind, enter,
 };
 use chassis_engine_api::clock::Running;
 use chassis_engine_api::{HostError, clock};
@@ -91,6 +92,8 @@ pub struct Worker {
     /// How many bytes of body all streams have here, and how many they may have together.
     buffered: usize,
     buffer_limit: usize,
+    /// How many plugins are on their way out.
+    ending: usize,
     /// The time that timers go by.
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
     /// From when the times of timers are counted.
@@ -125,6 +128,7 @@ impl Worker {
             waker: None,
             buffered: 0,
             buffer_limit: usize::MAX,
+            ending: 0,
             clock: Arc::new(Instant::now),
             epoch: Instant::now(),
         }
@@ -134,8 +138,12 @@ impl Worker {
     ///
     /// # Errors
     /// [`StartError`] if the plugin does not start or refuses a configuration.
-    pub fn add_plugin(&mut self, plugin: Arc<Plugin>, configurations: Vec<Bytes>) -> Result<PluginId, StartError> {
-        let configurations: Arc<[Bytes]> = configurations.into();
+    pub fn add_plugin(
+        &mut self,
+        plugin: Arc<Plugin>,
+        configurations: Vec<impl Into<Configuration>>,
+    ) -> Result<PluginId, StartError> {
+        let configurations: Arc<[Configuration]> = configurations.into_iter().map(Into::into).collect();
         let started = vm::start(&plugin, &configurations, &mut self.board)?;
         let id = self.slots.len();
         self.slots.push(Slot::new(plugin, configurations));
@@ -230,7 +238,7 @@ impl Worker {
     pub(crate) fn vm(&mut self, plugin: PluginId) -> Option<&mut Vm> {
         match &mut self.slots.get_mut(plugin)?.vm {
             VmSlot::Ready(vm) => Some(vm),
-            VmSlot::Preparing | VmSlot::Failed(..) => None,
+            VmSlot::Preparing | VmSlot::Failed(..) | VmSlot::Ended => None,
         }
     }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use chassis_abi::{Direction, Key};
+use chassis_abi::{Configuration, Direction, Key};
 use chassis_engine_api::Budget;
 
+use super::shutdown::Ending;
 use super::{Crash, PluginId, Worker};
 use crate::plugin::Plugin;
 use crate::preparer::{Job, Prepared};
@@ -15,13 +15,15 @@ use crate::vm::Vm;
 /// A plugin of the worker.
 pub(super) struct Slot {
     pub(super) plugin: Arc<Plugin>,
-    configurations: Arc<[Bytes]>,
+    configurations: Arc<[Configuration]>,
     /// What each callback may spend.
     pub(super) budget: Budget,
     pub(super) vm: VmSlot,
     pub(super) spare: Option<Vm>,
     /// How many VMs it has had; tells what is for this one from what was for another.
     pub(super) installed: u64,
+    /// Whether it was removed.
+    pub(super) ending: Option<Ending>,
     /// How many VMs the preparer was asked for and has not delivered.
     ordered: usize,
 }
@@ -32,6 +34,8 @@ pub(super) enum VmSlot {
     Preparing,
     /// It could not be started; tried again at the first need after this time.
     Failed(Crash, Instant),
+    /// It was removed, and its contexts have ended.
+    Ended,
 }
 
 /// How long to wait after a start that failed.
@@ -50,9 +54,18 @@ pub(crate) enum Availability {
 }
 
 impl Slot {
-    pub(super) fn new(plugin: Arc<Plugin>, configurations: Arc<[Bytes]>) -> Self {
+    pub(super) fn new(plugin: Arc<Plugin>, configurations: Arc<[Configuration]>) -> Self {
         let budget = plugin.spec().limits.budget();
-        Slot { plugin, configurations, budget, vm: VmSlot::Preparing, spare: None, installed: 0, ordered: 0 }
+        Slot {
+            plugin,
+            configurations,
+            budget,
+            vm: VmSlot::Preparing,
+            spare: None,
+            installed: 0,
+            ending: None,
+            ordered: 0,
+        }
     }
 }
 
@@ -82,7 +95,7 @@ impl Worker {
     pub fn memory_bytes(&self, id: PluginId) -> Option<u64> {
         match &self.slots.get(id)?.vm {
             VmSlot::Ready(vm) => Some(vm.instance.memory_bytes()),
-            VmSlot::Preparing | VmSlot::Failed(..) => None,
+            VmSlot::Preparing | VmSlot::Failed(..) | VmSlot::Ended => None,
         }
     }
 
@@ -96,7 +109,8 @@ impl Worker {
         if link.configuration >= slot.configurations.len() {
             return Availability::Failed;
         }
-        if matches!(&slot.vm, VmSlot::Failed(_, since) if since.elapsed() >= RETRY) {
+        let is_due = matches!(&slot.vm, VmSlot::Failed(_, since) if since.elapsed() >= RETRY);
+        if is_due && slot.ending.is_none() {
             slot.vm = VmSlot::Preparing;
             self.replenish(link.plugin);
         }
@@ -111,6 +125,7 @@ impl Worker {
                 stream.crash.get_or_insert_with(|| crash.clone());
                 Availability::Failed
             }
+            VmSlot::Ended => Availability::Failed,
         }
     }
 
@@ -128,6 +143,9 @@ impl Worker {
     /// Has the preparer start what a plugin lacks: a VM that runs, and one spare.
     pub(super) fn replenish(&mut self, plugin: PluginId) {
         let slot = &mut self.slots[plugin];
+        if slot.ending.is_some() {
+            return;
+        }
         let lacks = usize::from(matches!(slot.vm, VmSlot::Preparing)) + usize::from(slot.spare.is_none());
         while slot.ordered < lacks {
             slot.ordered += 1;
@@ -147,6 +165,8 @@ impl Worker {
         slot.ordered = slot.ordered.saturating_sub(1);
         let runs = matches!(slot.vm, VmSlot::Ready(_));
         match prepared.vm {
+            // It was removed meanwhile.
+            _ if slot.ending.is_some() && (runs || matches!(slot.vm, VmSlot::Ended)) => return,
             Ok(vm) if runs => slot.spare = Some(vm),
             Ok(vm) => {
                 self.install(plugin, vm);

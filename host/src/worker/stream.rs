@@ -207,6 +207,13 @@ impl Worker {
         half.trailers.clone()
     }
 
+    /// Says more of a stream: what properties answer by this Envoy name.
+    pub fn set_attribute(&mut self, key: StreamKey, name: &'static str, value: Bytes) {
+        if let Some(exchange) = self.exchange(key) {
+            exchange.attributes.insert(name, value);
+        }
+    }
+
     /// How a plugin ended that this stream failed of.
     pub fn crash(&self, key: StreamKey) -> Option<&Crash> {
         self.streams.get(key)?.crash.as_ref()
@@ -234,6 +241,7 @@ impl Worker {
         if let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.remove(key)) {
             self.spares.keep_exchange(exchange);
         }
+        self.end_unneeded();
         self.run();
     }
 

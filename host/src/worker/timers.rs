@@ -23,6 +23,12 @@ pub(super) type Nanos = i64;
 /// 146 years.
 const MOST: Nanos = Nanos::MAX / 2;
 
+impl Timer {
+    pub(super) fn is_of(&self, plugin: PluginId, context: ContextId) -> bool {
+        self.plugin == plugin && self.context == context
+    }
+}
+
 impl Worker {
     /// Has timers go by another clock than the system's, for embedders that put the time forward. Timers that are set
     /// already keep their time.
@@ -30,16 +36,19 @@ impl Worker {
         self.clock = clock;
     }
 
-    /// When [`run_timers`](Worker::run_timers) is due.
+    /// When [`run_timers`](Worker::run_timers) is due: for a tick, or for a plugin that was removed and is out of time.
     pub fn next_timer(&self) -> Option<Instant> {
-        let next = self.timers.iter().map(|timer| timer.next).min()?;
-        let distance = Duration::from_nanos(next.unsigned_abs());
-        if next < 0 { self.epoch.checked_sub(distance) } else { self.epoch.checked_add(distance) }
+        let tick = self.timers.iter().map(|timer| timer.next).min().and_then(|next| {
+            let distance = Duration::from_nanos(next.unsigned_abs());
+            if next < 0 { self.epoch.checked_sub(distance) } else { self.epoch.checked_add(distance) }
+        });
+        tick.into_iter().chain(self.next_ending()).min()
     }
 
-    /// Calls `proxy_on_tick` of each plugin context whose period is over. Ticks that were missed are not made up for.
+    /// Calls `proxy_on_tick` of each plugin context whose period is over. Ticks that were missed are not made up for. Ends
+    /// plugins that were removed and have deferred their end for too long.
     pub fn run_timers(&mut self, now: Instant) {
-        let now = self.nanos(now);
+        let (time, now) = (now, self.nanos(now));
         self.timers_moved = false;
         self.timers_run_at = Some(now);
         let mut at = 0;
@@ -65,12 +74,13 @@ impl Worker {
         }
         drop(running);
         self.timers_run_at = None;
+        self.end_overdue(time);
         self.run();
     }
 
     /// Sets the one timer of a plugin context; a period of zero ends it.
     pub(super) fn set_timer(&mut self, plugin: PluginId, context: ContextId, period: Duration) {
-        self.end_timers(|timer| timer.plugin == plugin && timer.context == context);
+        self.end_timers(|timer| timer.is_of(plugin, context));
         if !period.is_zero() {
             // What is set while timers are run does not go off in that run, even if its time is ahead of the clock.
             let now = self.timers_run_at.unwrap_or(Nanos::MIN).max(self.nanos((self.clock)()));

@@ -63,7 +63,7 @@ fn standard_output_and_error_are_lines_too(engine: &'static str) {
     );
     let mut rig = Rig::new(engine);
     let plugin = crate::rig::load(engine, crate::rig::spec("guest"), &text).unwrap();
-    let plugin = rig.worker.add_plugin(plugin, vec![Default::default()]).unwrap();
+    let plugin = rig.worker.add_plugin(plugin, vec![""]).unwrap();
     rig.get(&[plugin], &[]);
     let lines: Vec<_> = rig.lines().into_iter().map(|line| (line.level, line.message)).collect();
     assert_eq!(lines, [(LogLevel::Info, "spoken".to_owned()), (LogLevel::Error, "spoken".to_owned())]);

@@ -33,6 +33,7 @@ mod log;
 mod metadata;
 mod pause;
 mod sharing;
+mod shutdown;
 mod spare;
 mod tcp;
 mod timers;
@@ -53,6 +54,7 @@ fn main() {
         metadata::trials(),
         pause::trials(),
         sharing::trials(),
+        shutdown::trials(),
         spare::trials(),
         tcp::trials(),
         timers::trials(),

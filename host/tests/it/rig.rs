@@ -138,7 +138,7 @@ impl Rig {
         configurations: &[&'static str],
     ) -> Result<PluginId, StartError> {
         let plugin = load(self.engine, spec.clone(), &guest(body)).unwrap();
-        let configurations = configurations.iter().map(|text| Bytes::from_static(text.as_bytes())).collect();
+        let configurations = configurations.iter().map(|text| Bytes::from_static(text.as_bytes())).collect::<Vec<_>>();
         let id = self.worker.add_plugin(plugin, configurations)?;
         self.worker.wait_prepared(LONG);
         Ok(id)

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::language::{Guest, Toolchain, complete, demand, in_path};
 use super::sources;
 
-const NAMES: [&str; 2] = ["everything", "fault-injection"];
+const NAMES: [&str; 3] = ["configuration", "everything", "fault-injection"];
 const PACKAGE: &str = "package.json";
 const LOCK: &str = "package-lock.json";
 const SDK: &str = "@solo-io/proxy-runtime";
