@@ -6,8 +6,8 @@
 //! On that engine it is done twice, so that what is left to chance is found.
 //!
 //! Plugins that are too large to be committed, or not ours, are built or fetched by the first trial that wants them.
-//! Where that cannot be done, their trials are reported as ignored, with the reason; `CHASSIS_REQUIRE=all` lets them
-//! fail.
+//! That and running them takes minutes, so `CHASSIS_LONG=1` has to ask for it, as `cargo xtask ci --full` does. Where they
+//! cannot be had, their trials are reported as ignored, with the reason; `CHASSIS_REQUIRE=all` lets them fail.
 #![allow(clippy::unwrap_used)]
 
 mod expected;
@@ -58,13 +58,13 @@ fn main() {
         for engine in &engines {
             let (made, reference, first, engine) = (made.clone(), reference.clone(), engines[0], *engine);
             let name = format!("{}::{engine}", made.name);
-            let trial = move || match made.plugin() {
+            let trial = move || match if long() { made.plugin() } else { Err(LONG.to_owned()) } {
                 Ok(plugin) => {
                     let reference = reference.get_or_init(|| Reference::new(first, &plugin, &made.inputs));
                     let runs = check(engine, &plugin, &made.inputs, reference)?;
                     made.check(&runs).map(|()| Completion::Completed).map_err(Failed::from)
                 }
-                Err(missing) if required() => Err(missing.into()),
+                Err(missing) if required() && long() => Err(missing.into()),
                 Err(missing) => Ok(Completion::ignored_with(missing)),
             };
             trials.push(Trial::ignorable_test(name, trial));
@@ -76,6 +76,14 @@ fn main() {
 /// Whether what cannot be tested here is a failure.
 fn required() -> bool {
     std::env::var("CHASSIS_REQUIRE").is_ok_and(|required| required == "all")
+}
+
+/// Why plugins that are not committed are not run by each change's tests.
+const LONG: &str = "takes minutes: `cargo xtask ci --full` runs it";
+
+/// Whether what takes minutes is to be run.
+fn long() -> bool {
+    std::env::var_os("CHASSIS_LONG").is_some()
 }
 
 #[derive(Clone)]
