@@ -94,7 +94,8 @@ fn hyper_alone(runtime: &Runtime, head: &'static str, reads: usize) -> f64 {
 
 fn hyper_gated(runtime: &Runtime, head: &'static str, reads: usize) -> f64 {
     let mut written = 0;
-    let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)));
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    let client = Client::new(address, address, 1);
     let begin = &client;
     let service = service_fn(|request| {
         let exchange = begin.begin();
