@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use chassis::abi::{Direction, HeaderList, Identity, LogLevel};
-use chassis::host::{
-    HostServices, Link, LogLine, LogSink, Plugin, PluginSpec, Preparer, ServicesFactory, Stores, Worker,
-};
+use chassis::host::{HostServices, Link, LogLine, LogSink, Plugin, PluginSpec, Preparer, ServicesFactory, Worker};
 
 struct Stdout;
 
@@ -36,10 +34,8 @@ fn host() -> Result<(), Box<dyn std::error::Error>> {
     let plugin = Plugin::load(spec, &*engine, &chassis::CompilePolicy::InProcess)?;
 
     // A worker, which belongs to this thread, with the plugin's VM. A spare VM is prepared on another thread.
-    let stores = Stores::new();
-    let services: ServicesFactory = Arc::new(move || {
-        Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info).with_stores(Arc::clone(&stores)))
-    });
+    // Several workers would be given the same `Stores`, so that their plugins share data.
+    let services: ServicesFactory = Arc::new(|| Box::new(HostServices::new(Arc::new(Stdout), LogLevel::Info)));
     let mut worker = Worker::new(services(), Arc::new(Stdout), Preparer::new(services)?);
     let plugin = worker.add_plugin(plugin, vec!["x-by: chassis"])?;
 
