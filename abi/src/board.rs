@@ -60,7 +60,7 @@ impl Board {
     /// changes nothing.
     pub(crate) fn push(&mut self, effect: Effect) {
         let next = self.effects.len();
-        let place = *self.asked.entry(effect.subject()).or_insert(next);
+        let place = effect.subject().map_or(next, |subject| *self.asked.entry(subject).or_insert(next));
         if place == next {
             self.effects.push(effect);
             return;

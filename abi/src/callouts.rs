@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 
 use crate::callbacks::Callback;
 use crate::context::ContextId;
+use crate::effects::Effect;
 use crate::headers::HeaderList;
 use crate::types::MapType;
 
@@ -63,6 +64,17 @@ pub struct Callout {
     /// The stream context that has started it.
     pub stream: Option<ContextId>,
     bytes: usize,
+    /// Whether its guest may send more on it.
+    sends: bool,
+    /// Whether its guest has cancelled it, which is to be carried out when it has returned.
+    cancelled: bool,
+}
+
+impl Callout {
+    /// What kind a callout with this number is.
+    pub fn kind(id: CalloutId) -> Option<CalloutKind> {
+        [CalloutKind::Http, CalloutKind::GrpcCall, CalloutKind::GrpcStream].get((id & KINDS) as usize).copied()
+    }
 }
 
 impl Callouts {
@@ -95,6 +107,46 @@ impl Callouts {
         self.live.is_empty()
     }
 
+    /// Gives back so many bytes of a callout that were sent.
+    pub fn release(&mut self, id: CalloutId, bytes: usize) {
+        if let Some(callout) = self.live.get_mut(&id) {
+            let bytes = bytes.min(callout.bytes);
+            callout.bytes -= bytes;
+            self.bytes -= bytes;
+        }
+    }
+
+    /// What a guest may still do with a gRPC call or stream that it has.
+    pub(crate) fn grpc(&mut self, id: CalloutId) -> Option<Grpc<'_>> {
+        let kind = Callout::kind(id).filter(|kind| *kind != CalloutKind::Http)?;
+        let callout = self.live.get_mut(&id).filter(|callout| !callout.cancelled)?;
+        Some(Grpc {
+            is_stream: kind == CalloutKind::GrpcStream,
+            callout,
+            bytes: &mut self.bytes,
+            limit: self.rules.bytes,
+        })
+    }
+
+    /// Takes back what a guest that was stopped has left to be done.
+    pub(crate) fn undo(&mut self, effect: &Effect) {
+        match effect {
+            Effect::HttpCall { id, .. } | Effect::GrpcCall { id, .. } => drop(self.end(*id)),
+            Effect::GrpcSend { id, message, end_of_stream } => {
+                self.release(*id, message.as_ref().map_or(0, message_bytes));
+                if let Some(callout) = self.live.get_mut(id) {
+                    callout.sends |= end_of_stream;
+                }
+            }
+            Effect::GrpcCancel { id } => {
+                if let Some(callout) = self.live.get_mut(id) {
+                    callout.cancelled = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// The name of an upstream that may be called.
     pub(crate) fn allowed(&self, upstream: &[u8]) -> Option<&str> {
         let upstream = std::str::from_utf8(upstream).ok()?;
@@ -122,7 +174,8 @@ impl Callouts {
             self.last = self.last.wrapping_add(1);
             let id = (self.last << KIND_BITS) | kind as u32;
             if id >> KIND_BITS != 0 && !self.live.contains_key(&id) {
-                self.live.insert(id, Callout { context, stream, bytes });
+                let sends = kind == CalloutKind::GrpcStream;
+                self.live.insert(id, Callout { context, stream, bytes, sends, cancelled: false });
                 self.bytes += bytes;
                 return id;
             }
@@ -130,7 +183,56 @@ impl Callouts {
     }
 }
 
+/// A gRPC call or stream that its guest has not cancelled.
+pub(crate) struct Grpc<'a> {
+    /// Whether messages can be sent on it.
+    pub(crate) is_stream: bool,
+    callout: &'a mut Callout,
+    bytes: &'a mut usize,
+    limit: usize,
+}
+
+/// Why a message is not sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// It is no stream, or its guest has ended its side.
+    Ended,
+    /// Too much is waiting to be sent.
+    Full,
+}
+
+impl Grpc<'_> {
+    /// Takes the room for a message, and ends the guest's side with it or without one.
+    pub(crate) fn send(&mut self, message: Option<usize>, end_of_stream: bool) -> Result<(), Unsent> {
+        if !self.callout.sends {
+            return Err(Unsent::Ended);
+        }
+        let bytes = message.map_or(0, |len| len.saturating_add(MESSAGE_BYTES));
+        if bytes > 0 && self.bytes.saturating_add(bytes) > self.limit {
+            return Err(Unsent::Full);
+        }
+        self.callout.bytes += bytes;
+        *self.bytes += bytes;
+        self.callout.sends = !end_of_stream;
+        Ok(())
+    }
+
+    /// Ends it.
+    pub(crate) fn cancel(&mut self) {
+        self.callout.cancelled = true;
+    }
+}
+
+/// What a message on a stream counts among the bytes of [`CalloutRules`]: even an empty one costs something.
+pub fn message_bytes(message: &Bytes) -> usize {
+    message.len().saturating_add(MESSAGE_BYTES)
+}
+
+/// More than a message on a stream costs beside its bytes.
+const MESSAGE_BYTES: usize = 128;
+
 const KIND_BITS: u32 = 2;
+const KINDS: u32 = (1 << KIND_BITS) - 1;
 
 /// An HTTP request that a guest wants to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,6 +246,23 @@ pub struct HttpCall {
     /// The trailers; often none.
     pub trailers: HeaderList,
     /// How long it may take; `None` leaves that to the host.
+    pub timeout: Option<Duration>,
+}
+
+/// A gRPC call or stream that a guest wants to be started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GrpcCall {
+    /// The name of the upstream, one of those that are allowed.
+    pub upstream: String,
+    /// The service's full name, of which a path can be made.
+    pub service: String,
+    /// The method's name, of which a path can be made.
+    pub method: String,
+    /// The initial metadata, without what belongs to the host. As in Envoy, values of names in `-bin` are base64.
+    pub metadata: HeaderList,
+    /// The message of a call, without a frame; a stream has none.
+    pub message: Option<Bytes>,
+    /// How long a call may take; `None` leaves that to the host. A stream has no limit.
     pub timeout: Option<Duration>,
 }
 
@@ -195,6 +314,44 @@ mod tests {
         assert_eq!(callouts.start(CalloutKind::Http, 1, None, 0), 8);
         assert_eq!(callouts.end(14).unwrap().stream, Some(2));
         assert_eq!(callouts.end(14), None);
+    }
+
+    #[test]
+    fn a_stream_takes_messages_until_it_is_full_ended_or_cancelled() {
+        let mut callouts = callouts(9, 9, 2 * MESSAGE_BYTES + 10);
+        let call = callouts.start(CalloutKind::GrpcCall, 1, None, 0);
+        let stream = callouts.start(CalloutKind::GrpcStream, 1, None, 0);
+        let http = callouts.start(CalloutKind::Http, 1, None, 0);
+        assert!(callouts.grpc(http).is_none() && callouts.grpc(stream + 4).is_none() && callouts.grpc(3).is_none());
+        let mut send = |id, bytes, end| callouts.grpc(id).unwrap().send(bytes, end);
+        assert_eq!(send(call, Some(1), false), Err(Unsent::Ended));
+        assert_eq!(send(stream, Some(usize::MAX), false), Err(Unsent::Full));
+        assert_eq!(send(stream, Some(10), false), Ok(()));
+        assert_eq!(send(stream, Some(1), false), Err(Unsent::Full));
+        assert_eq!(send(stream, Some(0), false), Ok(()));
+        callouts.release(stream, message_bytes(&Bytes::from_static(b"0123456789")));
+        let mut send = |id, bytes, end| callouts.grpc(id).unwrap().send(bytes, end);
+        assert_eq!(send(stream, None, true), Ok(()));
+        assert_eq!(send(stream, Some(1), false), Err(Unsent::Ended));
+        callouts.grpc(stream).unwrap().cancel();
+        assert!(callouts.grpc(stream).is_none() && callouts.get(stream).is_some());
+        callouts.release(stream, usize::MAX);
+        assert_eq!((callouts.bytes, callouts.ids()), (0, vec![call, stream, http]));
+    }
+
+    #[test]
+    fn what_a_stopped_guest_left_is_taken_back() {
+        let mut callouts = callouts(9, 9, 1000);
+        let stream = callouts.start(CalloutKind::GrpcStream, 1, None, 5);
+        let message = Bytes::from_static(b"abc");
+        callouts.grpc(stream).unwrap().send(Some(3), true).unwrap();
+        callouts.grpc(stream).unwrap().cancel();
+        callouts.undo(&Effect::GrpcSend { id: stream, message: Some(message), end_of_stream: true });
+        callouts.undo(&Effect::GrpcCancel { id: stream });
+        assert_eq!(callouts.bytes, 5);
+        assert_eq!(callouts.grpc(stream).unwrap().send(Some(1), false), Ok(()));
+        callouts.undo(&Effect::GrpcCall { id: stream, call: Box::default() });
+        assert!(callouts.is_empty() && callouts.bytes == 0);
     }
 
     #[test]

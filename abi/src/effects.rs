@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::callouts::{CalloutId, HttpCall};
+use crate::callouts::{CalloutId, GrpcCall, HttpCall};
 use crate::context::ContextId;
 use crate::exchange::Direction;
 use crate::headers::HeaderList;
@@ -85,6 +85,27 @@ pub enum Effect {
         /// What the function calls.
         callback: ForeignCallback,
     },
+    /// Start a gRPC call or stream that was reserved.
+    GrpcCall {
+        /// Its number, one of the VM's [`Callouts`](crate::Callouts), which tells what it is.
+        id: CalloutId,
+        /// What is to be started.
+        call: Box<GrpcCall>,
+    },
+    /// Send on a gRPC stream.
+    GrpcSend {
+        /// The stream.
+        id: CalloutId,
+        /// A message without its frame; none where only the end is sent.
+        message: Option<Bytes>,
+        /// Whether nothing is sent after it.
+        end_of_stream: bool,
+    },
+    /// End a gRPC call or stream, of which nothing is told any more.
+    GrpcCancel {
+        /// The call or stream.
+        id: CalloutId,
+    },
 }
 
 /// What an effect is about.
@@ -96,7 +117,6 @@ pub(crate) enum Subject {
     CloseConnection(Key, Direction),
     Timer(ContextId),
     Done(ContextId),
-    Callout(CalloutId),
     Consumer(QueueId),
     Items(QueueId),
     /// One for each: they are as many as the calls of the embedder's functions that asked for one.
@@ -104,29 +124,22 @@ pub(crate) enum Subject {
 }
 
 impl Effect {
-    pub(crate) fn subject(&self) -> Subject {
-        match self {
+    /// What only one effect of an entry can be about; `None` if each counts.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        Some(match self {
             Effect::LocalResponse { exchange, .. } => Subject::Response(*exchange),
             Effect::Continue { exchange, lane, direction } => Subject::Continue(*exchange, *lane, *direction),
             Effect::Close { exchange } => Subject::Close(*exchange),
             Effect::CloseConnection { exchange, from } => Subject::CloseConnection(*exchange, *from),
             Effect::TickPeriod { context, .. } => Subject::Timer(*context),
             Effect::Done { context } => Subject::Done(*context),
-            Effect::HttpCall { id, .. } => Subject::Callout(*id),
             Effect::ConsumeQueue { queue, .. } => Subject::Consumer(*queue),
             Effect::WakeConsumer { queue, .. } => Subject::Items(*queue),
             Effect::ListenForeign { callback, .. } => Subject::Foreign(callback.address()),
-        }
-    }
-}
-
-impl Effect {
-    /// The callout that it would start.
-    pub(crate) fn starts(&self) -> Option<CalloutId> {
-        match self {
-            Effect::HttpCall { id, .. } => Some(*id),
-            _ => None,
-        }
+            Effect::HttpCall { .. } | Effect::GrpcCall { .. } | Effect::GrpcSend { .. } | Effect::GrpcCancel { .. } => {
+                return None;
+            }
+        })
     }
 }
 

@@ -188,8 +188,8 @@ impl Enter for VmState {
         let Some(board) = self.board.as_mut() else { return };
         if outcome.is_err() {
             // What was reserved for effects that never come about is free again.
-            for id in board.effects.drain(entry.keep..).filter_map(|effect| effect.starts()) {
-                self.callouts.end(id);
+            for effect in board.effects.drain(entry.keep..) {
+                self.callouts.undo(&effect);
             }
         }
         let is_observed = board.observer.is_some();

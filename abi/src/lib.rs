@@ -19,6 +19,7 @@ mod effects;
 mod entry;
 mod exchange;
 mod functions;
+mod grpc_service;
 mod headers;
 mod observer;
 mod pairs;
@@ -33,7 +34,9 @@ mod version;
 pub use board::Board;
 pub use buffer::Buffer;
 pub use callbacks::{CALLBACKS, Callback, EXPORTS};
-pub use callouts::{Callout, CalloutAnswer, CalloutId, CalloutKind, CalloutRules, Callouts, HttpCall};
+pub use callouts::{
+    Callout, CalloutAnswer, CalloutId, CalloutKind, CalloutRules, Callouts, GrpcCall, HttpCall, message_bytes,
+};
 pub use context::{Context, ContextId, Contexts};
 pub use dialect::Dialect;
 pub use effects::{Effect, LocalResponse};

@@ -20,7 +20,7 @@ mod stores;
 mod vm;
 mod worker;
 
-pub use callouts::{CalloutFailure, CalloutKey, CalloutWork, HttpAnswer};
+pub use callouts::{CalloutFailure, CalloutKey, CalloutWork, GrpcAnswer, GrpcEvent, GrpcStatus, HttpAnswer};
 pub use log::{LogLine, LogSink, Reason, escape};
 pub use plugin::{FailPolicy, Plugin, PluginError, PluginLimits, PluginSpec, Problem};
 pub use preparer::Preparer;

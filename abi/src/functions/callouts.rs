@@ -46,7 +46,7 @@ pub(crate) fn get_status<C: Caller<VmState> + ?Sized>(call: &mut Call<'_, C>) ->
 }
 
 /// A timeout in milliseconds; 0 leaves it to the host, and what is negative as a signed number is none.
-fn timeout(milliseconds: u32) -> Result<Option<Duration>, Status> {
+pub(super) fn timeout(milliseconds: u32) -> Result<Option<Duration>, Status> {
     match milliseconds {
         0 => Ok(None),
         1..=MAX_TIMEOUT => Ok(Some(Duration::from_millis(u64::from(milliseconds)))),
@@ -57,7 +57,7 @@ fn timeout(milliseconds: u32) -> Result<Option<Duration>, Status> {
 const MAX_TIMEOUT: u32 = i32::MAX as u32;
 
 /// Whose a callout is that is started now: a plugin context's always, and the stream context that it counts for.
-fn owner(state: &VmState) -> Result<(ContextId, Option<ContextId>), Status> {
+pub(super) fn owner(state: &VmState) -> Result<(ContextId, Option<ContextId>), Status> {
     let context = state.plugin_context().ok_or(Status::BadArgument)?;
     let is_stream = matches!(state.contexts.get(state.effective), Some(Context::Stream { .. }));
     Ok((context, is_stream.then_some(state.effective)))

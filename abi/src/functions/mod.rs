@@ -5,6 +5,7 @@ mod callouts;
 mod contexts;
 mod dispatch;
 mod foreign;
+mod grpc;
 mod log;
 mod maps;
 mod metrics;

@@ -5,11 +5,13 @@ use chassis_engine_api::{HostModule, Registrar, Sig, Ty};
 use super::dispatch::{Function, In, Namespace, Reply};
 use super::wasi_rows::{self, WASI};
 use super::{
-    buffers, callouts, contexts, foreign, log, maps, metrics, properties, queues, reserved, shared_data, streams,
+    buffers, callouts, contexts, foreign, grpc, log, maps, metrics, properties, queues, reserved, shared_data, streams,
 };
 use crate::call::{Call, Fault};
 use crate::state::VmState;
-use crate::status::Status::{BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, SerializationFailure};
+use crate::status::Status::{
+    BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, ParseFailure, SerializationFailure,
+};
 use crate::table::Param::{Bytes, Int, Long, Out, Pairs};
 use crate::table::{ALL, Allowed, Answer, Group, Row, V02, V010, V021, Versions, flatten, result};
 
@@ -175,15 +177,15 @@ host_functions! {
     HttpCall "proxy_http_call" (Bytes("upstream"), Pairs("headers"), Bytes("body"), Pairs("trailers"), Int("timeout"), Out("call_id")) -> Status;
         HttpCall, ALL, Callbacks, [Ok, BadArgument, InternalFailure], "Starts an HTTP callout." => callouts::http_call;
     GrpcCall "proxy_grpc_call" (Bytes("upstream"), Bytes("service"), Bytes("method"), Pairs("metadata"), Bytes("message"), Int("timeout"), Out("call_id")) -> Status;
-        Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC call." => reserved::grpc_call;
+        Grpc, ALL, Callbacks, [Ok, ParseFailure, InternalFailure], "Starts a gRPC call." => grpc::call;
     GrpcStream "proxy_grpc_stream" (Bytes("upstream"), Bytes("service"), Bytes("method"), Pairs("metadata"), Out("call_id")) -> Status;
-        Grpc, ALL, Callbacks, [InternalFailure], "Starts a gRPC stream." => reserved::grpc_stream;
+        Grpc, ALL, Callbacks, [Ok, ParseFailure, InternalFailure], "Starts a gRPC stream." => grpc::stream;
     GrpcSend "proxy_grpc_send" (Int("call_id"), Bytes("message"), Int("end_of_stream")) -> Status;
-        Grpc, ALL, Callbacks, [NotFound], "Sends on a gRPC stream." => reserved::grpc_send;
+        Grpc, ALL, Callbacks, [Ok, BadArgument, NotFound, InternalFailure], "Sends on a gRPC stream." => grpc::send;
     GrpcCancel "proxy_grpc_cancel" (Int("call_id")) -> Status;
-        Grpc, ALL, Callbacks, [NotFound], "Cancels a gRPC call." => reserved::not_found;
+        Grpc, ALL, Callbacks, [Ok, NotFound], "Cancels a gRPC call." => grpc::cancel;
     GrpcClose "proxy_grpc_close" (Int("call_id")) -> Status;
-        Grpc, ALL, Callbacks, [NotFound], "Ends the sending side of a gRPC stream." => reserved::not_found;
+        Grpc, ALL, Callbacks, [Ok, NotFound], "Ends the sending side of a gRPC stream." => grpc::close;
 
     GetSharedData "proxy_get_shared_data" (Bytes("key"), Out("data"), Out("size"), Out("cas")) -> Status;
         SharedData, ALL, Callbacks, [Ok, NotFound], "Reads a value that the VMs of one vm_id share." => shared_data::get;

@@ -6,6 +6,7 @@ mod callouts;
 mod contexts;
 mod entry;
 mod enums;
+mod grpc;
 mod local_response;
 mod maps;
 mod observer;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chassis_abi::{Answer, Callback, Context, HostCall, Observer, Property, Status, TABLE};
 use chassis_engine_api::Stop;
 
-use crate::callouts;
 use crate::rig::{DATA, Rig, V010, Wasm, module};
+use crate::{callouts, grpc};
 
 type Reached = Arc<Mutex<BTreeSet<(&'static str, &'static str)>>>;
 
@@ -83,7 +83,8 @@ fn with_mistakes(wasm: &mut Wasm<'_>) {
     }
     assert!(wasm.header(0, "x-a").is_ok());
     assert_eq!(callouts::http_call(wasm, "side", callouts::GET, b"", 100), Status::Ok as u32);
-    assert_eq!(callouts::http_call(wasm, "side", callouts::GET, &[0; 100], 100), Status::InternalFailure as u32);
+    assert_eq!(callouts::http_call(wasm, "side", callouts::GET, &[0; 300], 100), Status::InternalFailure as u32);
+    grpc::reach_statuses(wasm);
     let [pairs, len] = wasm.put(DATA, b"\0");
     assert_eq!(wasm.env("proxy_set_header_map_pairs", &[1, pairs, len]).unwrap(), Status::Ok as u32);
     assert_eq!(wasm.property("known"), Ok(b"yes".to_vec()));
@@ -138,7 +139,7 @@ fn every_listed_status_is_reached_and_no_other() {
         ("broken".into(), Property::Unserializable),
     ];
     rig.exchange().body_limit = 1 << 15;
-    callouts::allow(&mut rig, 120);
+    callouts::allow(&mut rig, 320);
     rig.request(with_mistakes);
     let mut rig = watched(&reached);
     rig.request(with_stores);

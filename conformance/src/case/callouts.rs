@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis_abi::{CalloutRules, HttpCall};
-use chassis_host::{CalloutFailure, HttpAnswer};
+use chassis_abi::{CalloutRules, GrpcCall, HeaderList, HttpCall};
+use chassis_host::{CalloutFailure, GrpcEvent, GrpcStatus, HttpAnswer};
 
-use super::file::{CalloutAnswer, CaseFile};
-use super::filled;
+use super::file::{CalloutAnswer, CaseFile, GrpcReply};
+use super::values::Fields;
 use super::yaml::Mistake;
+use super::{add, filled};
 use crate::drive::{Message, Scheduled, Scripted, Upstream, UpstreamFailure};
 
 /// The upstream, and other servers by their names.
@@ -22,15 +23,21 @@ pub(crate) struct Others {
 
 #[derive(Debug, Clone)]
 struct Server {
-    answers: Vec<Scheduled>,
+    answers: Vec<Answer>,
     asked: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Answer {
+    http: Scheduled,
+    grpc: Scheduled<Vec<GrpcEvent>>,
 }
 
 impl Others {
     pub(super) fn new(upstream: Scripted, callouts: &BTreeMap<String, Vec<CalloutAnswer>>) -> Result<Self, Mistake> {
         let mut servers = BTreeMap::new();
         for (name, answers) in callouts {
-            let answers = answers.iter().map(|answer| scheduled(name, answer)).collect::<Result<_, _>>()?;
+            let answers = answers.iter().map(|given| answer(name, given)).collect::<Result<_, _>>()?;
             servers.insert(name.clone(), Server { answers, asked: 0 });
         }
         Ok(Others { upstream, servers })
@@ -43,12 +50,22 @@ impl Upstream for Others {
     }
 
     fn http_call(&mut self, call: &HttpCall) -> Scheduled {
-        let next = self.servers.get_mut(&call.upstream).and_then(|server| {
-            let at = server.asked.min(server.answers.len().checked_sub(1)?);
-            server.asked += 1;
-            server.answers.get(at).cloned()
-        });
-        next.unwrap_or(Scheduled { after: Duration::ZERO, outcome: Err(CalloutFailure::Connect) })
+        let unavailable = Scheduled { after: Duration::ZERO, outcome: Err(CalloutFailure::Connect) };
+        self.next(&call.upstream).map_or(unavailable, |answer| answer.http)
+    }
+
+    fn grpc(&mut self, call: &GrpcCall) -> Scheduled<Vec<GrpcEvent>> {
+        self.next(&call.upstream).map_or_else(Scheduled::unavailable, |answer| answer.grpc)
+    }
+}
+
+impl Others {
+    /// What a server answers to the next call.
+    fn next(&mut self, upstream: &str) -> Option<Answer> {
+        let server = self.servers.get_mut(upstream)?;
+        let at = server.asked.min(server.answers.len().checked_sub(1)?);
+        server.asked += 1;
+        server.answers.get(at).cloned()
     }
 }
 
@@ -63,8 +80,30 @@ pub(super) fn rules(file: &CaseFile) -> CalloutRules {
     }
 }
 
-fn scheduled(name: &str, answer: &CalloutAnswer) -> Result<Scheduled, Mistake> {
+fn answer(name: &str, answer: &CalloutAnswer) -> Result<Answer, Mistake> {
     let after = answer.after.map_or(Duration::ZERO, |after| after.0);
+    let grpc = match &answer.grpc {
+        Some(reply) => Scheduled { after, outcome: events(&format!("callouts.{name}.grpc"), reply)? },
+        None => Scheduled { after, ..Scheduled::unavailable() },
+    };
+    Ok(Answer { http: http(name, answer, after)?, grpc })
+}
+
+/// What happens on a stream, of which a call has its answer.
+fn events(what: &str, reply: &GrpcReply) -> Result<Vec<GrpcEvent>, Mistake> {
+    let list = |fields: &Option<Fields>| {
+        let mut list = HeaderList::default();
+        fields.as_ref().map(|fields| add(&mut list, fields, what).map(|()| list)).transpose()
+    };
+    let initial = list(&reply.metadata)?.map(GrpcEvent::Initial);
+    let messages = reply.messages.iter().map(|message| GrpcEvent::Message(Bytes::from(message.bytes())));
+    let trailing = list(&reply.trailers)?.map(GrpcEvent::Trailing);
+    let closed = GrpcEvent::Closed(GrpcStatus::new(reply.status, reply.message.clone()));
+    let end = trailing.into_iter().chain([closed]).filter(|_| !reply.stays_open);
+    Ok(initial.into_iter().chain(messages).chain(end).collect())
+}
+
+fn http(name: &str, answer: &CalloutAnswer, after: Duration) -> Result<Scheduled, Mistake> {
     if let Some(failure) = answer.fails {
         return Ok(Scheduled { after, outcome: Err(failure.into()) });
     }

@@ -318,16 +318,44 @@ pub struct CalloutAnswer {
     pub body: Option<Content>,
     /// Its trailers.
     pub trailers: Option<Fields>,
-    /// There is no response, for this reason.
+    /// There is no response, for this reason. A gRPC call or stream that is not answered by `grpc` is unavailable.
     pub fails: Option<Failure>,
+    /// What a gRPC call or stream is answered; the rest is of HTTP.
+    pub grpc: Option<GrpcReply>,
     /// How long it takes, in the guest's time; longer than the call's timeout is a timeout. No time unless given.
     pub after: Option<Time>,
 }
 
 impl Default for CalloutAnswer {
     fn default() -> Self {
-        CalloutAnswer { status: 200, headers: Fields::default(), body: None, trailers: None, fails: None, after: None }
+        CalloutAnswer {
+            status: 200,
+            headers: Fields::default(),
+            body: None,
+            trailers: None,
+            fails: None,
+            grpc: None,
+            after: None,
+        }
     }
+}
+
+/// What a gRPC server answers.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GrpcReply {
+    /// Its initial metadata, in order; without any a stream is told of none.
+    pub metadata: Option<Fields>,
+    /// Its messages; a call that goes well has one.
+    pub messages: Vec<Content>,
+    /// Its trailing metadata, in order; without any a stream is told of none.
+    pub trailers: Option<Fields>,
+    /// Its status, 0 to 16.
+    pub status: u8,
+    /// The words for it.
+    pub message: String,
+    /// The stream stays open behind its messages: neither trailing metadata nor a status come.
+    pub stays_open: bool,
 }
 
 /// Something that happens to a TCP stream.
@@ -410,8 +438,10 @@ pub struct Expect {
     /// The request that reached the upstream in whole, or `none`.
     #[schemars(with = "Option<Reached<RequestSeen>>")]
     pub upstream: Option<At<Reached<RequestSeen>>>,
-    /// What reached other servers, in order, a line for each call: `http_call("upstream", [headers], "body", [trailers],
-    /// milliseconds)`; `cancel` for each one that was given up.
+    /// What reached other servers, in order, a line each: `http_call("upstream", [headers], "body", [trailers],
+    /// milliseconds)`, `grpc_call("upstream", "service", "method", [metadata], "message", milliseconds)`,
+    /// `grpc_stream("upstream", "service", "method", [metadata])`, `grpc_send("message", end)`, `grpc_close()` for an end
+    /// by itself, and `cancel` for each one that was given up.
     #[schemars(with = "Option<Text>")]
     pub callouts: Option<At<Text>>,
     /// What the client got, or `none`.

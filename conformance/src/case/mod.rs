@@ -191,6 +191,9 @@ fn contents(file: &CaseFile) -> impl Iterator<Item = &Content> {
         .chain(streams.flatten().filter_map(Event::data))
         .chain(&file.upstream.body)
         .chain(file.callouts.values().flatten().filter_map(|answer| answer.body.as_ref()))
+        .chain(
+            file.callouts.values().flatten().filter_map(|answer| answer.grpc.as_ref()).flat_map(|grpc| &grpc.messages),
+        )
         .chain(seen)
 }
 

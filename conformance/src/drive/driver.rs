@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chassis_abi::{Callback, Configuration, Direction, HeaderList, HttpCall};
+use chassis_abi::{Callback, Configuration, Direction, GrpcCall, HeaderList, HttpCall};
 use chassis_host::{
-    CalloutFailure, HttpAnswer, Link, Plugin, PluginId, Preparer, StartError, Stores, StreamKey, Worker,
+    CalloutFailure, GrpcEvent, GrpcStatus, HttpAnswer, Link, Plugin, PluginId, Preparer, StartError, Stores, StreamKey,
+    Worker,
 };
 
 use super::callouts::Outside;
@@ -38,15 +39,29 @@ pub trait Upstream {
     fn http_call(&mut self, _call: &HttpCall) -> Scheduled {
         Scheduled { after: Duration::ZERO, outcome: Err(CalloutFailure::Connect) }
     }
+
+    /// What comes of a plugin's gRPC call or stream, one after the other: nobody answers, unless there is something that
+    /// does. A call has the first message, if the status is 0.
+    fn grpc(&mut self, _call: &GrpcCall) -> Scheduled<Vec<GrpcEvent>> {
+        Scheduled::unavailable()
+    }
 }
 
 /// What comes of a callout, and when; one that comes after the call's timeout is a timeout then.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scheduled {
+pub struct Scheduled<T = Result<HttpAnswer, CalloutFailure>> {
     /// How long it takes, in the guest's time.
     pub after: Duration,
     /// What it is.
-    pub outcome: Result<HttpAnswer, CalloutFailure>,
+    pub outcome: T,
+}
+
+impl Scheduled<Vec<GrpcEvent>> {
+    /// There is no server.
+    pub fn unavailable() -> Self {
+        let closed = GrpcEvent::Closed(GrpcStatus::new(GrpcStatus::UNAVAILABLE, "connection failure"));
+        Scheduled { after: Duration::ZERO, outcome: vec![closed] }
+    }
 }
 
 /// An upstream that did not answer.
@@ -469,7 +484,7 @@ impl Driver {
     /// off and not later than `until`. `false` if there is none.
     pub(super) fn answer_callout(&mut self, upstream: &mut dyn Upstream, until: Instant) -> bool {
         while let Some(work) = self.worker.take_callout() {
-            self.callouts.begin(work, upstream, self.clock.now());
+            self.callouts.begin(work, &mut self.worker, upstream, self.clock.now());
         }
         let until = self.worker.next_timer().map_or(until, |due| due.min(until));
         let Some(due) = self.callouts.next().filter(|due| *due <= until) else { return false };

@@ -56,12 +56,6 @@ fn is_offered(callback: Callback) -> bool {
     !matches!(
         callback,
         // Called on behalf of a host call, and not observed.
-        Callback::MemoryAllocate
-            | Callback::Malloc
-            // What this host does not have.
-            | Callback::GrpcReceiveInitialMetadata
-            | Callback::GrpcReceive
-            | Callback::GrpcReceiveTrailingMetadata
-            | Callback::GrpcClose
+        Callback::MemoryAllocate | Callback::Malloc
     )
 }

@@ -3,13 +3,15 @@
 //! A plugin names an upstream that has an id, or an address that its configuration allows; whether it may was decided
 //! when it asked. Framing, hop-by-hop fields and the connection are the gateway's.
 
+mod grpc;
 mod http;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use chassis_host::{CalloutFailure, CalloutKey, CalloutWork};
+use chassis_host::{CalloutFailure, CalloutKey, CalloutWork, Worker};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::chain::Guests;
@@ -21,8 +23,16 @@ use crate::upstream::{Pool, Upstream};
 pub(crate) struct Callouts {
     /// By the names that plugins use.
     upstreams: HashMap<String, Rc<Upstream>>,
-    running: RefCell<HashMap<CalloutKey, AbortHandle>>,
+    running: RefCell<HashMap<CalloutKey, Running>>,
     room: Rc<Room>,
+}
+
+/// A callout that is under way. Dropped, it goes on.
+#[derive(Debug)]
+struct Running {
+    task: AbortHandle,
+    /// Where a gRPC stream gets what it sends. What may wait there is limited before it comes here.
+    outbox: Option<UnboundedSender<grpc::Outgoing>>,
 }
 
 impl Callouts {
@@ -47,7 +57,7 @@ impl Callouts {
             CalloutWork::Http { key, call, limit } => {
                 let upstream = self.upstreams.get(&call.upstream).cloned();
                 let share = Share { room: Rc::clone(&self.room), bytes: 0, limit };
-                let guests = Rc::clone(guests);
+                let ending = Ending { guests: Rc::clone(guests), key };
                 let task = spawn_local(async move {
                     let name = call.upstream.clone();
                     let outcome = match upstream {
@@ -57,18 +67,56 @@ impl Callouts {
                     if let Err(failure) = &outcome {
                         tracing::info!(upstream = name, "a callout failed: {failure}");
                     }
-                    guests.callouts().running.borrow_mut().remove(&key);
-                    guests.with(|worker| worker.http_call_answered(key, outcome));
+                    ending.tell(|worker| worker.http_call_answered(key, outcome));
                 });
-                self.running.borrow_mut().insert(key, task.abort_handle());
+                self.running.borrow_mut().insert(key, Running { task: task.abort_handle(), outbox: None });
+            }
+            CalloutWork::Grpc { key, call, limit } => {
+                let upstream = self.upstreams.get(&call.upstream).cloned();
+                // What a message may have is judged by itself.
+                let share = Share { room: Rc::clone(&self.room), bytes: 0, limit: usize::MAX };
+                let ending = Ending { guests: Rc::clone(guests), key };
+                let running = match call.message {
+                    Some(_) => {
+                        let task = spawn_local(grpc::call(upstream, *call, limit, share, ending));
+                        Running { task: task.abort_handle(), outbox: None }
+                    }
+                    None => {
+                        let (outbox, outgoing) = unbounded_channel();
+                        let task = spawn_local(grpc::stream(upstream, *call, limit, share, outgoing, ending));
+                        Running { task: task.abort_handle(), outbox: Some(outbox) }
+                    }
+                };
+                self.running.borrow_mut().insert(key, running);
+            }
+            CalloutWork::GrpcSend { key, message, end_of_stream } => {
+                let running = self.running.borrow();
+                if let Some(outbox) = running.get(&key).and_then(|running| running.outbox.as_ref()) {
+                    // A stream that has ended needs none.
+                    let _ = outbox.send(grpc::Outgoing { message, end_of_stream });
+                }
             }
             CalloutWork::Cancel { key } => {
-                if let Some(task) = self.running.borrow_mut().remove(&key) {
-                    task.abort();
+                if let Some(running) = self.running.borrow_mut().remove(&key) {
+                    running.task.abort();
                 }
             }
             _ => {}
         }
+    }
+}
+
+/// Whom a callout that is under way tells what comes of it.
+struct Ending {
+    guests: Rc<Guests>,
+    key: CalloutKey,
+}
+
+impl Ending {
+    /// Tells its end.
+    fn tell(self, tell: impl FnOnce(&mut Worker) -> bool) {
+        self.guests.callouts().running.borrow_mut().remove(&self.key);
+        self.guests.with(tell);
     }
 }
 
@@ -91,11 +139,22 @@ impl Share {
     /// Takes so many bytes more; `false` if there is no room for them.
     fn take(&mut self, bytes: usize) -> bool {
         let used = self.room.used.get().saturating_add(bytes);
-        if self.bytes + bytes > self.limit || used > self.room.limit {
+        if self.bytes.saturating_add(bytes) > self.limit || used > self.room.limit {
             return false;
         }
         self.room.used.set(used);
         self.bytes += bytes;
+        true
+    }
+
+    /// Has so many bytes from now on, more or fewer; `false` if there is no room for them.
+    fn hold(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        if more > 0 {
+            return self.take(more);
+        }
+        self.room.used.set(self.room.used.get() - (self.bytes - bytes));
+        self.bytes = bytes;
         true
     }
 }
@@ -116,6 +175,7 @@ mod tests {
         let share = || Share { room: Rc::clone(&room), bytes: 0, limit: 6 };
         let (mut a, mut b) = (share(), share());
         assert!(a.take(4) && !a.take(3) && a.take(2));
+        assert!(a.hold(1) && room.used.get() == 1 && !a.hold(7) && a.hold(6));
         assert!(!b.take(5) && b.take(4));
         drop(a);
         assert!(b.take(2) && !b.take(1));

@@ -3,11 +3,13 @@
 mod balance;
 mod echo;
 pub(crate) mod error;
+mod http2;
 mod pool;
 mod response;
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -20,6 +22,7 @@ use crate::body::{RequestBody, Sending, Waits};
 use crate::config::{NodeAddress, Timeouts, UpstreamConfig};
 
 pub(crate) use error::UpstreamError;
+pub(crate) use http2::Http2Lease;
 pub use pool::PoolLimits;
 pub(crate) use pool::{Address, Pool};
 pub(crate) use response::UpstreamBody;
@@ -55,6 +58,11 @@ impl Upstream {
     /// The node whose turn it is.
     pub(crate) fn pick(&self) -> &Node {
         &self.nodes[self.balance.next()]
+    }
+
+    /// How long connecting may take.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.timeouts.connect
     }
 
     /// Sends a request to a node. `sending` is the one of the request's body, if it has one.

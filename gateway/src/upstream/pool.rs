@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use super::http2::{self, Http2Lease};
 use crate::body::RequestBody;
 
 /// How many connections may wait, and how long.
@@ -50,7 +51,12 @@ impl Pool {
         if let Some(address) = addresses.get(name) {
             return Rc::clone(address);
         }
-        let address = Rc::new(Address { name: name.into(), limits: self.limits, idle: RefCell::default() });
+        let address = Rc::new(Address {
+            name: name.into(),
+            limits: self.limits,
+            idle: RefCell::default(),
+            http2: http2::Shared::default(),
+        });
         addresses.insert(name.into(), Rc::clone(&address));
         address
     }
@@ -63,6 +69,7 @@ impl Pool {
                 .idle
                 .borrow_mut()
                 .retain(|idle| !idle.connection.sender.is_closed() && now.duration_since(idle.since) < self.limits.age);
+            address.http2.sweep(now, self.limits.age);
             Rc::strong_count(address) > 1 || !address.idle.borrow().is_empty()
         });
     }
@@ -74,6 +81,7 @@ pub(crate) struct Address {
     limits: PoolLimits,
     /// The one that was used last comes last, and is taken first.
     idle: RefCell<Vec<Idle>>,
+    http2: http2::Shared,
 }
 
 struct Idle {
@@ -121,6 +129,11 @@ impl Address {
     /// `host:port`.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The HTTP/2 connection to it, which is made within `limit` if there is none.
+    pub(crate) async fn http2(&self, limit: Duration) -> Result<Http2Lease, UpstreamError> {
+        self.http2.get(&self.name, limit, !self.limits.age.is_zero()).await
     }
 
     /// A connection that waits, and seems to be open.

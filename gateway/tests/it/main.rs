@@ -24,6 +24,8 @@ mod callouts;
 mod client;
 mod failures;
 mod faults;
+mod grpc;
+mod grpc_server;
 mod heads;
 mod lifecycle;
 mod limits;
@@ -59,6 +61,7 @@ fn main() {
         callouts::trials(),
         failures::trials(),
         faults::trials(),
+        grpc::trials(),
         heads::trials(),
         lifecycle::trials(),
         limits::trials(),

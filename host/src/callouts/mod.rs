@@ -3,12 +3,15 @@
 //! A callout belongs to the plugin context that it was started for, and ends with it; what comes for it afterwards is
 //! dropped. Each is answered once. Answers are events as any other, so none is delivered while a guest runs.
 
-use std::collections::VecDeque;
+mod grpc;
+
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
-use chassis_abi::{Callback, CalloutAnswer, CalloutId, Context, HeaderList, HttpCall};
+use chassis_abi::{Callback, Callout, CalloutAnswer, CalloutId, CalloutKind, Context, GrpcCall, HeaderList, HttpCall};
 use thiserror::Error;
 
+pub use self::grpc::{GrpcAnswer, GrpcEvent, GrpcStatus};
 use crate::worker::{PluginId, Worker};
 
 /// A callout of a worker; never valid again after it was answered or has ended otherwise.
@@ -33,6 +36,26 @@ pub enum CalloutWork {
         call: Box<HttpCall>,
         /// How many bytes of body the response may have.
         limit: usize,
+    },
+    /// Make a gRPC call, which has a message and a timeout, and tell [`grpc_call_answered`](Worker::grpc_call_answered)
+    /// what came of it; or start a stream, which has neither, and tell [`grpc_stream`](Worker::grpc_stream) what comes.
+    Grpc {
+        /// Under which it is to be answered.
+        key: CalloutKey,
+        /// What is to be started.
+        call: Box<GrpcCall>,
+        /// How many bytes a message of the answer may have.
+        limit: usize,
+    },
+    /// Send on a gRPC stream, after all that was to be sent before. Messages that were handed on are to be told to
+    /// [`grpc_sent`](Worker::grpc_sent), so that there is room for others.
+    GrpcSend {
+        /// The stream.
+        key: CalloutKey,
+        /// A message; none where only the end is to be sent.
+        message: Option<Bytes>,
+        /// Whether nothing comes after it.
+        end_of_stream: bool,
     },
     /// Nobody waits for this one any more.
     Cancel {
@@ -83,7 +106,10 @@ pub(crate) struct CalloutQueue(VecDeque<CalloutWork>);
 impl CalloutWork {
     fn key(&self) -> CalloutKey {
         match self {
-            CalloutWork::Http { key, .. } | CalloutWork::Cancel { key } => *key,
+            CalloutWork::Http { key, .. }
+            | CalloutWork::Grpc { key, .. }
+            | CalloutWork::GrpcSend { key, .. }
+            | CalloutWork::Cancel { key } => *key,
         }
     }
 }
@@ -95,11 +121,12 @@ impl Worker {
     }
 
     /// What came of an HTTP callout: calls `proxy_on_http_call_response`. A body above the plugin's limit of held body is
-    /// a failure. `false` if nobody waits for it (any more).
+    /// a failure. `false` if nobody waits for it (any more), or if it is no HTTP callout.
     pub fn http_call_answered(&mut self, key: CalloutKey, answer: Result<HttpAnswer, CalloutFailure>) -> bool {
-        let Some(limit) = self.plugin(key.plugin).map(|plugin| plugin.spec().limits.buffered_body) else {
+        if Callout::kind(key.id) != Some(CalloutKind::Http) {
             return false;
-        };
+        }
+        let limit = self.answer_limit(key);
         let answer = answer.and_then(|answer| match answer.body.len() <= limit {
             true => Ok(CalloutAnswer {
                 headers: answer.headers,
@@ -129,6 +156,18 @@ impl Worker {
         matches!(state.contexts.get(callout.context), Some(Context::Plugin { .. })).then_some(callout.context)
     }
 
+    /// How many bytes a body or a message may have that is an answer.
+    fn answer_limit(&self, key: CalloutKey) -> usize {
+        self.plugin(key.plugin).map_or(0, |plugin| plugin.spec().limits.buffered_body)
+    }
+
+    /// The plugin context that owns a callout, if both are there.
+    fn owner(&mut self, key: CalloutKey) -> Option<u32> {
+        let state = self.vm_of(key.plugin, key.vm)?.instance.state();
+        let context = state.callouts.get(key.id)?.context;
+        matches!(state.contexts.get(context), Some(Context::Plugin { .. })).then_some(context)
+    }
+
     /// Enters a plugin context with an answer, which is gone when that has returned.
     fn tell(&mut self, key: CalloutKey, callback: Callback, context: u32, args: &[u32], answer: CalloutAnswer) {
         if let Some(vm) = self.vm(key.plugin) {
@@ -148,8 +187,12 @@ impl Worker {
         let Some(limits) = self.plugin(plugin).map(|plugin| &plugin.spec().limits) else { return };
         call.timeout = call.timeout.or(Some(limits.callout_timeout));
         let limit = limits.buffered_body;
-        let key = CalloutKey { plugin, vm: self.vm_number(plugin), id };
+        let key = self.callout_key(plugin, id);
         self.leave(CalloutWork::Http { key, call, limit });
+    }
+
+    fn callout_key(&self, plugin: PluginId, id: CalloutId) -> CalloutKey {
+        CalloutKey { plugin, vm: self.vm_number(plugin), id }
     }
 
     fn leave(&mut self, work: CalloutWork) {
@@ -162,13 +205,17 @@ impl Worker {
         if ids.is_empty() {
             return;
         }
-        let mut begun: Vec<_> = ids.iter().map(|id| CalloutKey { plugin, vm, id: *id }).collect();
-        for work in &self.callouts.0 {
-            if let CalloutWork::Http { key, .. } = work {
-                begun.retain(|begun| begun != key);
+        let mut unbegun = HashSet::new();
+        self.callouts.0.retain(|work| {
+            let key = work.key();
+            let stays = (key.plugin, key.vm) != (plugin, vm);
+            if !stays && matches!(work, CalloutWork::Http { .. } | CalloutWork::Grpc { .. }) {
+                unbegun.insert(key.id);
             }
+            stays
+        });
+        for id in ids.iter().filter(|id| !unbegun.contains(id)) {
+            self.leave(CalloutWork::Cancel { key: CalloutKey { plugin, vm, id: *id } });
         }
-        self.callouts.0.retain(|work| (work.key().plugin, work.key().vm) != (plugin, vm));
-        begun.into_iter().for_each(|key| self.leave(CalloutWork::Cancel { key }));
     }
 }

@@ -65,6 +65,9 @@ impl Worker {
             Effect::WakeConsumer { queue, items } => self.wake_consumer(queue, items),
             Effect::ListenForeign { context, callback } => self.listen(plugin, context, &callback),
             Effect::Done { context } => self.deferred_end(plugin, context),
+            Effect::GrpcCall { id, call } => self.start_grpc(plugin, id, call),
+            Effect::GrpcSend { id, message, end_of_stream } => self.send_grpc(plugin, id, message, end_of_stream),
+            Effect::GrpcCancel { id } => self.cancel_grpc(plugin, id),
             _ => {}
         }
     }

@@ -26,6 +26,7 @@ mod answers;
 mod callouts;
 mod chain;
 mod crash;
+mod grpc;
 mod lifecycle;
 mod limits;
 mod load;
@@ -47,6 +48,7 @@ fn main() {
         callouts::trials(),
         chain::trials(),
         crash::trials(),
+        grpc::trials(),
         lifecycle::trials(),
         limits::trials(),
         load::trials(),
