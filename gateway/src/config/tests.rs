@@ -1,5 +1,10 @@
 //! Files as operators write them, right and wrong.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+
 use super::*;
 
 const GOOD: &str = r#"

@@ -1,17 +1,28 @@
 //! The YAML reader, hidden behind one function so that it can be exchanged.
 
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_saphyr::{Error, MessageFormatter, UserMessageFormatter};
 
 use super::error::{Place, Problem};
 use super::near::nearest;
 
 /// A value with its place in the file.
-pub(super) type At<T> = serde_saphyr::Spanned<T>;
+#[derive(Debug, Clone, Default)]
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let serde_saphyr::Spanned { value, referenced, .. } = serde_saphyr::Spanned::deserialize(deserializer)?;
+        Ok(At { value, place: to_place(referenced) })
+    }
+}
 
 /// Where a value is.
 pub(super) fn place<T>(value: &At<T>) -> Place {
-    to_place(value.referenced)
+    value.place
 }
 
 /// Reads one YAML document.

@@ -1,0 +1,42 @@
+//! The whole file: its sections, each in a file of its own here.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::Config;
+use super::error::Problem;
+use super::parser::Parser;
+use super::values::Scalar;
+use super::yaml::At;
+use super::{limits, plugin, route, upstream};
+
+/// The configuration file as it is written, before anything is known to make sense.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) listen: At<Vec<At<Scalar>>>,
+    pub(super) workers: Option<At<Scalar>>,
+    pub(super) paths: Option<limits::raw::Paths>,
+    pub(super) limits: Option<limits::raw::WorkerLimits>,
+    pub(super) wasm: Option<plugin::raw::Wasm>,
+    pub(super) upstreams: Option<Vec<At<upstream::raw::NamedUpstream>>>,
+    pub(super) routes: Option<Vec<At<route::raw::Route>>>,
+}
+
+pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>> {
+    let mut parser = Parser { directory, problems: Vec::new() };
+    let listen = parser.listen(&raw.listen);
+    let workers = raw.workers.as_ref().and_then(|workers| parser.workers(workers));
+    let paths = limits::paths(&raw.paths.unwrap_or_default());
+    let limits = parser.worker_limits(&raw.limits.unwrap_or_default());
+    let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
+    let upstreams = parser.upstreams(raw.upstreams.unwrap_or_default());
+    let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
+    let mut problems = parser.problems;
+    if problems.is_empty() {
+        return Ok(Config { listen, workers, paths, limits, plugins, upstreams, routes });
+    }
+    problems.sort_by_key(|problem| problem.place);
+    Err(problems)
+}
