@@ -275,7 +275,7 @@ fn a_server_that_does_not_read_fills_the_quota(engine: &str) {
     // A stream that ends gives back its room; a server that reads takes all.
     act(&gateway, "sfh", "Sum", "");
     gateway.sink.wait_for(CLOSE, 1);
-    let sum = gateway.sink.lines().into_iter().filter(|line| line.callback == "grpc_receive").next_back().unwrap();
+    let sum = gateway.sink.lines().into_iter().rfind(|line| line.callback == "grpc_receive").unwrap();
     // 15 messages of 64 KiB fit, with their frames.
     assert_eq!(sum.message, (15 * (5 + (64 << 10))).to_string());
 }
