@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::chain::{RequestThrough, ResponseThrough, Stream};
 use crate::head::{Exchange, Refusal};
+use crate::http2::Received;
 use crate::upstream::UpstreamBody;
 
 /// An error of a body.
@@ -25,11 +26,48 @@ pub(crate) enum RequestBody {
     /// There is none.
     Empty,
     /// The client's, untouched.
-    Client(Incoming, Rc<Sending>),
+    Client(ClientBody, Rc<Sending>),
     /// The client's, through a chain.
     Through(RequestThrough),
     /// A callout's.
     Whole(WholeBody),
+}
+
+/// The body of a request as it comes from the client.
+#[derive(Debug)]
+pub(crate) enum ClientBody {
+    /// On a connection of its own.
+    Http1(Incoming),
+    /// On a stream of a connection.
+    Http2(Received),
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            ClientBody::Http1(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
+            }
+            ClientBody::Http2(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ClientBody::Http1(body) => body.is_end_stream(),
+            ClientBody::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ClientBody::Http1(body) => body.size_hint(),
+            ClientBody::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 /// A body that is here.
@@ -143,7 +181,7 @@ impl Body for RequestBody {
                     Poll::Ready(Some(Ok(_))) if !body.is_end_stream() => Waits::Send,
                     Poll::Ready(_) => Waits::Response,
                 });
-                let frame = ready!(frame).map(|frame| frame.map_err(BodyError::from));
+                let frame = ready!(frame);
                 if let Some(Err(error)) = &frame {
                     sending.fail(error);
                 }

@@ -12,6 +12,7 @@ mod chain;
 pub mod config;
 pub mod head;
 pub mod headers;
+mod http2;
 mod listen;
 mod path;
 pub mod plugins;

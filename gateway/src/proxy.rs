@@ -6,11 +6,10 @@ use std::rc::Rc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri};
 use http_body::Body;
-use hyper::body::Incoming;
 use thiserror::Error;
 
 use crate::answer;
-use crate::body::{Content, RequestBody, ResponseBody, Sending};
+use crate::body::{ClientBody, Content, RequestBody, ResponseBody, Sending};
 use crate::chain::{self, Chain};
 use crate::config::{Config, PathRules, RouteConfig};
 use crate::head::Exchange;
@@ -62,7 +61,7 @@ impl Snapshot {
 
     /// The route of a request, or the status and words for which there is none. The request gets the path that was
     /// compared.
-    fn route(&self, request: &mut Request<Incoming>) -> Result<Rc<Route>, (StatusCode, String)> {
+    fn route(&self, request: &mut Request<ClientBody>) -> Result<Rc<Route>, (StatusCode, String)> {
         match normalised_uri(request.uri(), self.paths.escaped_slashes) {
             Ok(None) => {}
             Ok(Some(uri)) => *request.uri_mut() = uri,
@@ -86,7 +85,7 @@ impl Proxy {
     /// Answers a request.
     pub(crate) async fn handle(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<ClientBody>,
         exchange: Exchange,
     ) -> Result<Response<ResponseBody>, Reset> {
         if request.method() == Method::CONNECT {
@@ -105,7 +104,7 @@ impl Proxy {
 }
 
 /// Passes a request through to the upstream, its headers unconverted and its body untouched.
-async fn forward(route: &Route, request: Request<Incoming>, exchange: Exchange) -> Response<ResponseBody> {
+async fn forward(route: &Route, request: Request<ClientBody>, exchange: Exchange) -> Response<ResponseBody> {
     let (mut head, body) = request.into_parts();
     let method = head.method.clone();
     let node = route.upstream.pick();
@@ -131,7 +130,7 @@ async fn forward(route: &Route, request: Request<Incoming>, exchange: Exchange) 
 }
 
 /// The body as the upstream gets it.
-fn request_body(head: &mut request::Parts, body: Incoming) -> (RequestBody, Option<Rc<Sending>>) {
+fn request_body(head: &mut request::Parts, body: ClientBody) -> (RequestBody, Option<Rc<Sending>>) {
     if body.is_end_stream() {
         return (RequestBody::Empty, None);
     }

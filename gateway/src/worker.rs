@@ -3,21 +3,25 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use chassis_host::Preparer;
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
 
+use crate::body::{BodyError, ClientBody};
 use crate::callouts::Callouts;
-use crate::head::{Client, Gate};
+use crate::head::{Client, FrameGate, Gate};
+use crate::http2::{self, Serving};
 use crate::listen::BACKLOG;
 use crate::proxy::{Proxy, Snapshot};
 use crate::server::{ServeError, Settings};
@@ -37,7 +41,7 @@ pub(crate) enum Phase {
 /// What all tasks of a worker share.
 struct Shared {
     settings: Settings,
-    proxy: Proxy,
+    proxy: Rc<Proxy>,
     http: http1::Builder,
     draining: Cell<bool>,
     drain: Notify,
@@ -80,7 +84,7 @@ pub(crate) fn run(
         http.max_headers(settings.head.lines);
     }
     let shared = Rc::new(Shared {
-        proxy: Proxy::new(Snapshot::new(&settings.config, &pool, chains)),
+        proxy: Rc::new(Proxy::new(Snapshot::new(&settings.config, &pool, chains))),
         settings: settings.clone(),
         http,
         draining: Cell::new(false),
@@ -260,8 +264,9 @@ async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {
     shared.accepted.set(id);
     let client = Client::new(address, local, id);
     let gate = Gate::new(stream, shared.settings.head, shared.settings.client, Rc::clone(&client));
-    let service = service_fn(|request| {
+    let service = service_fn(|request: http::Request<Incoming>| {
         let exchange = client.begin();
+        let request = request.map(ClientBody::Http1);
         async move {
             let mut response = shared.proxy.handle(request, exchange).await;
             if let Ok(response) = &mut response
@@ -273,26 +278,71 @@ async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {
             response
         }
     });
-    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(gate), service));
-    let mut drained = pin!(shared.drain.notified());
-    drained.as_mut().enable();
-    if !shared.draining.get() {
-        let ended = tokio::select! {
-            ended = &mut connection => Some(ended),
-            () = drained => None,
-        };
-        if let Some(ended) = ended {
-            return log_end(address, ended);
+    let mut connection = shared.http.serve_connection(TokioIo::new(gate), service);
+    let ended = shared.serve_http1(&client, Pin::new(&mut connection)).await;
+    log_end(address, ended);
+    // Only a connection on which nothing was read ends in this way.
+    if let Some((stream, early)) = connection.into_parts().io.into_inner().into_http2() {
+        let serving = shared.serving();
+        let gate = FrameGate::new(stream, early, serving.limits.linger);
+        http2::serve(gate, client, serving, shared.drained()).await;
+    }
+}
+
+impl Shared {
+    /// Serves a connection to its end.
+    async fn serve_http1<C: Http1>(&self, client: &Client, mut connection: Pin<&mut C>) -> hyper::Result<()> {
+        let mut drained = pin!(self.drain.notified());
+        drained.as_mut().enable();
+        if !self.draining.get() {
+            tokio::select! {
+                ended = &mut connection => return ended,
+                () = drained => {}
+            }
+        }
+        if client.requests() == 0 {
+            // Its first request may be on its way.
+            if let Ok(ended) = tokio::time::timeout(FIRST_REQUEST, &mut connection).await {
+                return ended;
+            }
+        }
+        connection.as_mut().shut_down();
+        connection.await
+    }
+
+    /// Ready when draining has begun, and a new connection had its time for a first request.
+    async fn drained(&self) {
+        let mut drained = pin!(self.drain.notified());
+        drained.as_mut().enable();
+        if self.draining.get() {
+            tokio::time::sleep(FIRST_REQUEST).await;
+        } else {
+            drained.await;
         }
     }
-    if client.requests() == 0 {
-        // Its first request may be on its way.
-        if let Ok(ended) = tokio::time::timeout(FIRST_REQUEST, &mut connection).await {
-            return log_end(address, ended);
-        }
+
+    fn serving(&self) -> Serving {
+        Serving { proxy: Rc::clone(&self.proxy), head: self.settings.head, limits: self.settings.client }
     }
-    connection.as_mut().graceful_shutdown();
-    log_end(address, connection.await);
+}
+
+/// A connection of hyper's, whose type has no short name.
+trait Http1: Future<Output = hyper::Result<()>> {
+    /// Takes no further request.
+    fn shut_down(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Http1 for http1::Connection<I, S>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<BodyError>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: Body + 'static,
+    B::Error: Into<BodyError>,
+{
+    fn shut_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
 }
 
 /// How long a new connection may be silent once draining has begun.

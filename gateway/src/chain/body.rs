@@ -9,10 +9,9 @@ use bytes::Bytes;
 use chassis_abi::Direction;
 use chassis_host::DirectionProgress;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::stream::{Feed, Stream};
-use crate::body::{BodyError, Sending, Waits};
+use crate::body::{BodyError, ClientBody, Sending, Waits};
 use crate::proxy::Reset;
 use crate::stall::Stall;
 use crate::upstream::UpstreamBody;
@@ -24,7 +23,7 @@ pub(crate) const PIECES_PER_TURN: usize = 8;
 #[derive(Debug)]
 pub(crate) struct RequestThrough {
     passing: Passing,
-    feed: Feed<Incoming>,
+    feed: Feed<ClientBody>,
     sending: Rc<Sending>,
 }
 
@@ -84,7 +83,7 @@ impl Passing {
 }
 
 impl RequestThrough {
-    pub(crate) fn new(passing: Passing, feed: Feed<Incoming>, sending: Rc<Sending>) -> Self {
+    pub(crate) fn new(passing: Passing, feed: Feed<ClientBody>, sending: Rc<Sending>) -> Self {
         RequestThrough { passing, feed, sending }
     }
 }

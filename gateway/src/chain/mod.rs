@@ -20,7 +20,6 @@ use chassis_abi::{Callback, Direction};
 use chassis_host::{DirectionProgress, Link, Plugin, Progress};
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 
 pub(crate) use self::body::{RequestThrough, ResponseThrough};
 pub(crate) use self::guests::Guests;
@@ -30,7 +29,7 @@ use self::body::{PIECES_PER_TURN, Passing};
 use self::convert::Kept;
 use self::stream::Feed;
 use crate::answer;
-use crate::body::{Content, RequestBody, ResponseBody, Sending, refusal_in};
+use crate::body::{ClientBody, Content, RequestBody, ResponseBody, Sending, refusal_in};
 use crate::head::{Exchange, Refusal};
 use crate::headers::{keep_told_length, says_length, set_framing};
 use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
@@ -77,7 +76,7 @@ impl Chain {
 pub(crate) async fn run(
     chain: &Chain,
     route: &Rc<Route>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     exchange: Exchange,
 ) -> Result<Response<ResponseBody>, Reset> {
     // Streams may not begin faster than they are closed, or those that have ended would pile up.
@@ -87,10 +86,7 @@ pub(crate) async fn run(
     let of_connection = exchange.client().attributes();
     let attributes = [
         ("request.time", Bytes::copy_from_slice(&u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).to_le_bytes())),
-        (
-            "request.protocol",
-            Bytes::from_static(if head.version == Version::HTTP_10 { b"HTTP/1.0" } else { b"HTTP/1.1" }),
-        ),
+        ("request.protocol", Bytes::from_static(protocol(head.version))),
         ("xds.route_name", Bytes::copy_from_slice(route.id.as_bytes())),
     ];
     let method = head.method.clone();
@@ -117,6 +113,14 @@ pub(crate) async fn run(
     run.finish()
 }
 
+fn protocol(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2",
+        _ => b"HTTP/1.1",
+    }
+}
+
 /// How many streams that have ended are closed before another begins.
 const CLOSED_PER_REQUEST: usize = 2;
 
@@ -133,7 +137,7 @@ struct Run<'a> {
     method: Method,
     stream: Rc<Stream>,
     /// The request, until it is sent.
-    request: Option<Waiting<Incoming>>,
+    request: Option<Waiting<ClientBody>>,
     /// The upstream, while it is waited for.
     upstream: Option<Answering>,
     /// The upstream's response.

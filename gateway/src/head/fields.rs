@@ -77,13 +77,17 @@ impl Fields {
     }
 
     fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte);
-        if self.host || !value.iter().all(allowed) {
+        if self.host || !is_host(value) {
             return Err(Refusal::Host);
         }
         self.host = true;
         Ok(())
     }
+}
+
+/// Whether these are bytes that a host with its port can have.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(byte))
 }
 
 /// The trimmed value of a header line, if its name is `name`.

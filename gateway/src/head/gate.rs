@@ -17,6 +17,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::frames::PREFACE;
 use super::{HeadLimits, Judge, Refusal, Verdict};
 
 /// How long may be waited for a client.
@@ -99,7 +100,8 @@ impl Client {
         Exchange(Rc::clone(self))
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether none of its requests is being answered.
+    pub(crate) fn is_idle(&self) -> bool {
         self.running.get() == 0
     }
 
@@ -150,6 +152,8 @@ enum Ending {
     Failed(Refusal),
     /// A head was refused; nothing more is read.
     Refused(Refusal),
+    /// The client speaks HTTP/2; what came is held.
+    Http2,
     /// The answer to the refused head is being written; so much is out.
     Answering { answer: Vec<u8>, written: usize },
     /// What the client still sends is thrown away.
@@ -173,6 +177,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         }
     }
 
+    /// The socket and what was read of it, if the client speaks HTTP/2, which is known when reading has ended.
+    pub fn into_http2(self) -> Option<(S, Vec<u8>)> {
+        matches!(self.ending, Ending::Http2).then_some((self.io, self.held))
+    }
+
     /// Judges what came in `bytes`; answers how many of them may be handed on.
     fn pass(&mut self, bytes: &[u8]) -> usize {
         let mut passed = 0;
@@ -180,6 +189,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
             match self.judge.judge(&bytes[passed..]) {
                 Verdict::Pass(count) => passed += count,
                 Verdict::Hold => break,
+                // Its first line is one of a request.
+                Verdict::RefuseHead(Refusal::Version)
+                    if passed == 0 && self.client.requests() == 0 && bytes.starts_with(&PREFACE[..PREFACE_LINE]) =>
+                {
+                    self.ending = Ending::Http2;
+                    break;
+                }
                 Verdict::RefuseHead(refusal) => {
                     self.refuse(refusal);
                     break;
@@ -212,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                 self.patience.head_ended();
             }
             let rest = &buf.filled()[start + passed..];
-            if !rest.is_empty() && matches!(self.ending, Ending::Open) {
+            if !rest.is_empty() && matches!(self.ending, Ending::Open | Ending::Http2) {
                 self.held.extend_from_slice(rest);
                 self.patience.head_begins();
             }
@@ -302,6 +318,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
                     ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
                     self.ending = self.patience.linger();
                 }
+                Ending::Http2 => return Poll::Ready(Ok(())),
                 Ending::Open | Ending::Failed(_) | Ending::Closed => return Pin::new(&mut self.io).poll_shutdown(cx),
             }
         }
@@ -384,6 +401,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         self.get_mut().poll_answer(cx)
     }
 }
+
+/// The length of the first line of HTTP/2's preface.
+const PREFACE_LINE: usize = "PRI * HTTP/2.0\r\n".len();
 
 fn failed(refusal: Refusal) -> io::Error {
     let kind = match refusal {

@@ -46,6 +46,12 @@ pub enum Refusal {
     /// Too many or too long header lines.
     #[error("the request head is too large")]
     HeadTooLarge,
+    /// A path that does not begin with a slash.
+    #[error("malformed path")]
+    Path,
+    /// The client has ended a stream of HTTP/2 in the middle of its body.
+    #[error("the stream was reset")]
+    Reset,
     /// A chunk that does not begin or end as it must.
     #[error("malformed chunk")]
     Chunk,

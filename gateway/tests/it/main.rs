@@ -24,9 +24,11 @@ mod callouts;
 mod client;
 mod failures;
 mod faults;
+mod frames;
 mod grpc;
 mod grpc_server;
 mod heads;
+mod http2;
 mod lifecycle;
 mod limits;
 mod loading;
@@ -63,6 +65,7 @@ fn main() {
         faults::trials(),
         grpc::trials(),
         heads::trials(),
+        http2::trials(),
         lifecycle::trials(),
         limits::trials(),
         loading::trials(),
