@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::chain::{RequestThrough, ResponseThrough, Stream};
 use crate::head::{Exchange, Refusal};
 use crate::http2::Received;
+use crate::metrics::Meter;
 use crate::upstream::UpstreamBody;
 
 /// An error of a body.
@@ -218,6 +219,7 @@ pub(crate) struct ResponseBody {
     content: Content,
     /// The stream of a chain, which ends with the response, even if no plugin looks at its body.
     _stream: Option<Rc<Stream>>,
+    meter: Option<Meter>,
     /// The request counts as being answered until this is dropped.
     _exchange: Exchange,
 }
@@ -235,12 +237,17 @@ pub(crate) enum Content {
 
 impl ResponseBody {
     pub(crate) fn new(content: Content, exchange: Exchange) -> Self {
-        ResponseBody { content, _stream: None, _exchange: exchange }
+        ResponseBody { content, _stream: None, meter: None, _exchange: exchange }
     }
 
     /// One that belongs to a stream of a chain.
     pub(crate) fn of_stream(content: Content, stream: Rc<Stream>, exchange: Exchange) -> Self {
-        ResponseBody { content, _stream: Some(stream), _exchange: exchange }
+        ResponseBody { content, _stream: Some(stream), meter: None, _exchange: exchange }
+    }
+
+    /// Has its bytes counted, and its end noted.
+    pub(crate) fn set_meter(&mut self, meter: Meter) {
+        self.meter = Some(meter);
     }
 }
 
@@ -249,12 +256,17 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().content {
+        let this = self.get_mut();
+        let frame = match &mut this.content {
             Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Content::Upstream(body) => Pin::new(body).poll_frame(cx),
             Content::Through(body) => Pin::new(body).poll_frame(cx),
+        };
+        if let (Poll::Ready(Some(Ok(frame))), Some(meter)) = (&frame, &mut this.meter) {
+            meter.sends(frame.data_ref().map_or(0, Bytes::len));
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri};
 use http_body::Body;
@@ -14,6 +16,7 @@ use crate::chain::{self, Chain};
 use crate::config::{Config, PathRules, RouteConfig};
 use crate::head::Exchange;
 use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
+use crate::metrics::{Meter, RouteMetrics, WorkerMetrics};
 use crate::path::normalised_uri;
 use crate::route::Router;
 use crate::upstream::{Node, Pool, Upstream, UpstreamBody, UpstreamError};
@@ -22,6 +25,7 @@ use crate::upstream::{Node, Pool, Upstream, UpstreamBody, UpstreamError};
 #[derive(Debug)]
 pub(crate) struct Proxy {
     snapshot: RefCell<Rc<Snapshot>>,
+    metrics: Arc<WorkerMetrics>,
 }
 
 /// A configuration as one worker serves it. A request keeps the one that it began with.
@@ -30,6 +34,8 @@ pub(crate) struct Snapshot {
     router: Router,
     routes: Vec<Rc<Route>>,
     paths: PathRules,
+    /// What requests are counted with that no route is for.
+    without_route: Arc<RouteMetrics>,
 }
 
 /// A route as one worker serves it.
@@ -37,6 +43,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct Route {
     pub(crate) id: String,
     pub(crate) upstream: Upstream,
+    pub(crate) metrics: Arc<RouteMetrics>,
     /// `None` without plugins.
     chain: Option<Chain>,
 }
@@ -48,15 +55,23 @@ pub(crate) struct Reset;
 
 impl Snapshot {
     /// `chains` has one entry per route.
-    pub(crate) fn new(config: &Config, pool: &Pool, chains: Vec<Option<Chain>>) -> Self {
+    pub(crate) fn new(config: &Config, pool: &Pool, chains: Vec<Option<Chain>>, metrics: &WorkerMetrics) -> Self {
         let route = |(config, chain): (&RouteConfig, _)| {
-            Rc::new(Route { id: config.id.clone(), upstream: Upstream::new(&config.upstream, pool), chain })
+            Rc::new(Route {
+                id: config.id.clone(),
+                upstream: Upstream::new(&config.upstream, pool),
+                metrics: metrics.route(config),
+                chain,
+            })
         };
-        Snapshot {
+        let snapshot = Snapshot {
             router: Router::new(&config.routes),
             routes: config.routes.iter().zip(chains).map(route).collect(),
             paths: config.paths,
-        }
+            without_route: metrics.without_route(),
+        };
+        metrics.forget_routes();
+        snapshot
     }
 
     /// The route of a request, or the status and words for which there is none. The request gets the path that was
@@ -78,24 +93,44 @@ impl Snapshot {
 }
 
 impl Proxy {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
-        Proxy { snapshot: RefCell::new(Rc::new(snapshot)) }
+    pub(crate) fn new(snapshot: Snapshot, metrics: &Arc<WorkerMetrics>) -> Self {
+        Proxy { snapshot: RefCell::new(Rc::new(snapshot)), metrics: Arc::clone(metrics) }
     }
 
     /// Answers a request.
     pub(crate) async fn handle(
         &self,
-        mut request: Request<ClientBody>,
+        request: Request<ClientBody>,
         exchange: Exchange,
     ) -> Result<Response<ResponseBody>, Reset> {
+        let mut meter = Meter::begin(&self.metrics);
+        let mut answer = self.respond(request, exchange, &mut meter).await;
+        match &mut answer {
+            Ok(response) => {
+                meter.answers(response.status());
+                response.body_mut().set_meter(meter);
+            }
+            Err(Reset) => meter.is_reset(),
+        }
+        answer
+    }
+
+    async fn respond(
+        &self,
+        mut request: Request<ClientBody>,
+        exchange: Exchange,
+        meter: &mut Meter,
+    ) -> Result<Response<ResponseBody>, Reset> {
+        let snapshot = Rc::clone(&self.snapshot.borrow());
+        meter.set_route(&snapshot.without_route);
         if request.method() == Method::CONNECT {
             return Ok(answer::status(StatusCode::METHOD_NOT_ALLOWED, exchange));
         }
-        let snapshot = Rc::clone(&self.snapshot.borrow());
         let route = match snapshot.route(&mut request) {
             Ok(route) => route,
             Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
         };
+        meter.set_route(&route.metrics);
         match &route.chain {
             None => Ok(forward(&route, request, exchange).await),
             Some(chain) => chain::run(chain, &route, request, exchange).await,
@@ -117,7 +152,10 @@ async fn forward(route: &Route, request: Request<ClientBody>, exchange: Exchange
             return answer::status(StatusCode::BAD_REQUEST, exchange);
         }
     };
-    match route.upstream.send(node, request, sending).await {
+    let asked = Instant::now();
+    let answered = route.upstream.send(node, request, sending).await;
+    route.metrics.upstream_took(asked.elapsed());
+    match answered {
         Ok(mut response) => {
             prepare(&mut response, &method);
             response.map(|body| ResponseBody::new(Content::Upstream(body), exchange))

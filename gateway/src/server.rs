@@ -11,8 +11,11 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
+use crate::control::State;
+use crate::endpoints::{EndpointAddresses, Endpoints};
 use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
+use crate::metrics::Metrics;
 use crate::plugins::{Plugins, PluginsError};
 use crate::upstream::PoolLimits;
 use crate::worker::{self, Phase};
@@ -31,6 +34,8 @@ pub struct Settings {
     pub client: ClientLimits,
     /// Connections to upstreams that are kept.
     pub pool: PoolLimits,
+    /// What is counted; of clones of these settings it is the same.
+    pub metrics: Metrics,
     /// How long requests that are running have to end after a signal: 30 s by default.
     pub drain: Duration,
 }
@@ -44,6 +49,7 @@ impl Settings {
             head: HeadLimits::default(),
             client: ClientLimits::default(),
             pool: PoolLimits::default(),
+            metrics: Metrics::default(),
             drain: Duration::from_secs(30),
         }
     }
@@ -79,6 +85,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    endpoints: Endpoints,
     drain: Duration,
     phase: watch::Sender<Phase>,
     ended: mpsc::UnboundedReceiver<()>,
@@ -101,9 +108,13 @@ impl Server {
         let count = settings.config.workers.or_else(|| thread::available_parallelism().ok());
         let count = count.map_or(1, NonZeroUsize::get);
         let (phase, phases) = watch::channel(Phase::Serve);
+        let state = State::new(&settings.config, &settings.metrics, phases.clone());
+        // Asked already while it starts.
+        let endpoints = Endpoints::start(&state, &settings.metrics, phases.clone())?;
         let (ending, ended) = mpsc::unbounded_channel();
         let (tell, told) = std::sync::mpsc::channel();
-        let mut server = Server { addresses: Vec::new(), drain: settings.drain, phase, ended, workers: Vec::new() };
+        let mut server =
+            Server { addresses: Vec::new(), endpoints, drain: settings.drain, phase, ended, workers: Vec::new() };
         // Dropped before the server, which waits for workers that may wait for theirs.
         let mut hands = Vec::with_capacity(count);
         for number in 0..count {
@@ -141,12 +152,18 @@ impl Server {
         // One that has ended is missed below.
         hands.iter().zip(shares).for_each(|(hand, share)| drop(hand.send(share)));
         all()?;
+        state.has_started();
         Ok(server)
     }
 
     /// The addresses that are listened on, in the order of the configuration; ports are the real ones.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where operators ask and tell it.
+    pub fn endpoints(&self) -> EndpointAddresses {
+        self.endpoints.addresses()
     }
 
     /// Logs where it listens, and serves until SIGTERM or SIGINT; then accepts nothing new, and returns when all requests
@@ -162,6 +179,7 @@ impl Server {
             for address in &self.addresses {
                 tracing::info!("listening on http://{address}");
             }
+            self.endpoints.addresses().log();
             tokio::select! {
                 () = signals.next() => {}
                 _ = self.ended.recv() => return Err(ServeError::WorkerEnded),
@@ -210,6 +228,7 @@ impl Server {
             // A panic was reported by the thread itself.
             all &= worker.join().unwrap_or(false);
         }
+        self.endpoints.join();
         all
     }
 }

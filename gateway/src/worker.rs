@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::callouts::Callouts;
 use crate::head::{Client, FrameGate, Gate};
 use crate::http2::{self, Serving};
 use crate::listen::BACKLOG;
+use crate::metrics::WorkerMetrics;
 use crate::proxy::{Proxy, Snapshot};
 use crate::server::{ServeError, Settings};
 use crate::upstream::Pool;
@@ -43,6 +45,7 @@ struct Shared {
     settings: Settings,
     proxy: Rc<Proxy>,
     http: http1::Builder,
+    metrics: Arc<WorkerMetrics>,
     draining: Cell<bool>,
     drain: Notify,
     connections: Cell<usize>,
@@ -77,6 +80,10 @@ pub(crate) fn run(
         }
         _ => (None, routes.iter().map(|_| None).collect()),
     };
+    let metrics = settings.metrics.worker();
+    if let Some(guests) = &guests {
+        guests.with(|worker| metrics.set_plugins(worker.stats()));
+    }
     let mut http = http1::Builder::new();
     // The gate limits heads and the time that they take; see `head`.
     http.header_read_timeout(None).max_buf_size(settings.head.bytes.max(8 << 10) * 2);
@@ -84,9 +91,10 @@ pub(crate) fn run(
         http.max_headers(settings.head.lines);
     }
     let shared = Rc::new(Shared {
-        proxy: Rc::new(Proxy::new(Snapshot::new(&settings.config, &pool, chains))),
+        proxy: Rc::new(Proxy::new(Snapshot::new(&settings.config, &pool, chains, &metrics), &metrics)),
         settings: settings.clone(),
         http,
+        metrics,
         draining: Cell::new(false),
         drain: Notify::new(),
         connections: Cell::new(0),
@@ -189,6 +197,7 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Rec
             Ok((stream, client)) => {
                 pause = FIRST_PAUSE;
                 shared.connections.set(shared.connections.get() + 1);
+                shared.metrics.connection_begins();
                 spawn_local(serve(stream, client, Live(Rc::clone(&shared))));
             }
             // The client went away before it was accepted.
@@ -249,6 +258,7 @@ struct Live(Rc<Shared>);
 impl Drop for Live {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
+        self.0.metrics.connection_ends();
         self.0.ended.notify_one();
         self.0.waiting.take().into_iter().for_each(Waker::wake);
     }

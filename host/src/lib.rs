@@ -29,4 +29,7 @@ pub use services::{HostServices, ServicesFactory};
 pub use source::{SourceError, read_module};
 pub use stores::{ForeignFunction, Stores};
 pub use vm::StartError;
-pub use worker::{Crash, DirectionProgress, Link, PluginId, Progress, StreamKey, Worker};
+pub use worker::{
+    CRASH_KINDS, Crash, DirectionProgress, Link, PluginId, PluginState, PluginStats, Progress, StreamKey, Totals,
+    Worker, WorkerStats,
+};

@@ -191,6 +191,11 @@ impl Plugin {
         self.linked.capabilities().name
     }
 
+    /// The version of that engine.
+    pub fn engine_version(&self) -> &'static str {
+        self.linked.capabilities().version
+    }
+
     /// Whether it exports a callback. What it does not export is never called and costs nothing.
     pub fn exports(&self, callback: Callback) -> bool {
         self.exported.contains(&callback)

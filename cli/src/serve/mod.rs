@@ -73,7 +73,8 @@ pub(crate) fn execute(args: &Args) -> Ended {
     let forced = args.engine.as_deref().map(|name| open(name, Profile::Deadline)).transpose()?;
     let mut config = Config::load(&args.file).map_err(refused)?;
     config.workers = args.workers.or(config.workers);
-    let plugins = load(args, &config, forced)?;
+    let stores = Stores::new();
+    let plugins = load(args, &config, forced, &stores)?;
     for plugin in plugins.plugins() {
         tracing::info!(
             plugin = plugin.name(),
@@ -83,13 +84,20 @@ pub(crate) fn execute(args: &Args) -> Ended {
             "plugin loaded"
         );
     }
-    let server = Server::start(Settings::new(config, Some(plugins)));
+    let settings = Settings::new(config, Some(plugins));
+    settings.metrics.set_stores(stores);
+    let server = Server::start(settings);
     let server = server.map_err(|error| not_started(&args.file, error))?;
     server.run().map_err(|error| Failure::new(Exit::Invalid, error))?;
     Ok(Exit::Success)
 }
 
-fn load(args: &Args, config: &Config, forced: Option<ProxyWasmEngine>) -> Result<Plugins, Failure> {
+fn load(
+    args: &Args,
+    config: &Config,
+    forced: Option<ProxyWasmEngine>,
+    stores: &Arc<Stores>,
+) -> Result<Plugins, Failure> {
     let engine = |name: Option<&str>| -> Result<ProxyWasmEngine, Box<dyn Error + Send + Sync>> {
         match (&forced, name) {
             (Some(engine), _) => Ok(engine.clone()),
@@ -100,7 +108,7 @@ fn load(args: &Args, config: &Config, forced: Option<ProxyWasmEngine>) -> Result
     let sink: Arc<dyn LogSink> = Arc::new(TracingSink);
     let level = args.log_level.into();
     let services = {
-        let (sink, stores) = (Arc::clone(&sink), Stores::new());
+        let (sink, stores) = (Arc::clone(&sink), Arc::clone(stores));
         Arc::new(move || {
             let services = HostServices::new(Arc::clone(&sink), level);
             Box::new(services.with_stores(Arc::clone(&stores))) as Box<dyn Services>

@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use chassis_abi::{Callback, Direction};
@@ -325,7 +325,9 @@ impl Run<'_> {
             let node = &node;
             let request = outgoing(head, body, node).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
             let sending = (!request.body().is_end_stream()).then_some(sending);
+            let asked = Instant::now();
             let result = route.upstream.send(node, request, sending).await;
+            route.metrics.upstream_took(asked.elapsed());
             result.inspect_err(|error| report(&route, node, error, client))
         }));
     }

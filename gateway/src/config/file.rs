@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::parser::Parser;
 use super::values::Scalar;
 use super::yaml::At;
-use super::{limits, plugin, route, upstream};
+use super::{endpoints, limits, plugin, route, upstream};
 
 /// The configuration file as it is written, before anything is known to make sense.
 #[derive(Debug, Deserialize)]
@@ -19,6 +19,8 @@ pub(super) struct File {
     pub(super) workers: Option<At<Scalar>>,
     pub(super) paths: Option<limits::raw::Paths>,
     pub(super) limits: Option<limits::raw::WorkerLimits>,
+    pub(super) apisix: Option<endpoints::RawApisix>,
+    pub(super) plugin_attr: Option<endpoints::RawPluginAttr>,
     pub(super) wasm: Option<plugin::raw::Wasm>,
     pub(super) upstreams: Option<Vec<At<upstream::raw::NamedUpstream>>>,
     pub(super) routes: Option<Vec<At<route::raw::Route>>>,
@@ -30,12 +32,14 @@ pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>
     let workers = raw.workers.as_ref().and_then(|workers| parser.workers(workers));
     let paths = limits::paths(&raw.paths.unwrap_or_default());
     let limits = parser.worker_limits(&raw.limits.unwrap_or_default());
+    let (apisix, attr) = (raw.apisix.unwrap_or_default(), raw.plugin_attr.unwrap_or_default());
+    let endpoints = endpoints::endpoints(&apisix, &attr, &mut parser.problems);
     let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
     let upstreams = parser.upstreams(raw.upstreams.unwrap_or_default());
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, workers, paths, limits, plugins, upstreams, routes });
+        return Ok(Config { listen, workers, paths, limits, endpoints, plugins, upstreams, routes });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)

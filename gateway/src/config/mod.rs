@@ -1,5 +1,6 @@
 //! The configuration file: read once, judged whole, and turned into types that cannot be wrong.
 
+mod endpoints;
 mod error;
 mod file;
 mod limits;
@@ -23,6 +24,7 @@ use std::path::Path;
 
 pub use chassis_abi::Dialect;
 
+pub use endpoints::EndpointConfig;
 pub use error::{ConfigError, Place, Problem};
 pub use limits::{EscapedSlashes, PathRules, WorkerLimits};
 pub use plugin::{FailPolicy, PluginConfig, PluginLimits};
@@ -44,6 +46,8 @@ pub struct Config {
     pub paths: PathRules,
     /// What each worker may hold.
     pub limits: WorkerLimits,
+    /// Where operators ask and tell.
+    pub endpoints: EndpointConfig,
     /// The plugins, names unique, in the order of the file.
     pub plugins: Vec<PluginConfig>,
     /// Upstreams that plugins may call by their ids, which are unique, in the order of the file.

@@ -22,6 +22,7 @@ mod answers;
 mod bodies;
 mod callouts;
 mod client;
+mod endpoints;
 mod failures;
 mod faults;
 mod frames;
@@ -61,6 +62,7 @@ fn main() {
         answers::trials(),
         bodies::trials(),
         callouts::trials(),
+        endpoints::trials(),
         failures::trials(),
         faults::trials(),
         grpc::trials(),

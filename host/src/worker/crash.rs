@@ -3,7 +3,7 @@
 use chassis_abi::{Callback, LogLevel};
 use chassis_engine_api::{Frame, Stop};
 
-use super::{PluginId, VmSlot, Worker};
+use super::{PluginId, PluginState, VmSlot, Worker};
 use crate::log::{LogLine, LogSink, Reason, escape};
 use crate::vm::StartError;
 
@@ -69,6 +69,8 @@ impl Worker {
         let crash = Crash::new(slot.plugin.name(), callback.name(), stop);
         let spare = slot.spare.take();
         crash.report(&*self.sink);
+        slot.stats.crashed(crash.kind);
+        slot.stats.set_state(PluginState::Starting);
         let mut lost: Vec<_> = dead.instance.state().contexts.streams().collect();
         lost.sort_unstable_by_key(|(context, ..)| *context);
         let callouts = dead.instance.state().callouts.ids();

@@ -7,6 +7,7 @@ mod prepared;
 mod reuse;
 mod shutdown;
 mod signals;
+mod stats;
 mod stream;
 mod tcp;
 mod timers;
@@ -29,6 +30,7 @@ use chassis_engine_api::{HostError, clock};
 
 pub use self::crash::Crash;
 pub(crate) use self::prepared::Availability;
+pub use self::stats::{CRASH_KINDS, PluginState, PluginStats, Totals, WorkerStats};
 pub use self::stream::{DirectionProgress, Progress, StreamKey};
 
 pub(crate) use self::events::metadata_callback;
@@ -94,6 +96,7 @@ pub struct Worker {
     buffer_limit: usize,
     /// How many plugins are on their way out.
     ending: usize,
+    stats: Arc<WorkerStats>,
     /// The time that timers go by.
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
     /// From when the times of timers are counted.
@@ -129,6 +132,7 @@ impl Worker {
             buffered: 0,
             buffer_limit: usize::MAX,
             ending: 0,
+            stats: Arc::default(),
             clock: Arc::new(Instant::now),
             epoch: Instant::now(),
         }
@@ -146,7 +150,8 @@ impl Worker {
         let configurations: Arc<[Configuration]> = configurations.into_iter().map(Into::into).collect();
         let started = vm::start(&plugin, &configurations, &mut self.board)?;
         let id = self.slots.len();
-        self.slots.push(Slot::new(plugin, configurations));
+        let stats = self.stats.add(&plugin);
+        self.slots.push(Slot::new(plugin, configurations, stats));
         self.install(id, started);
         self.replenish(id);
         Ok(id)
@@ -155,6 +160,11 @@ impl Worker {
     /// The plugin of an id.
     pub fn plugin(&self, id: PluginId) -> Option<&Arc<Plugin>> {
         self.slots.get(id).map(|slot| &slot.plugin)
+    }
+
+    /// What is counted of the plugins here; may be read from any thread.
+    pub fn stats(&self) -> &Arc<WorkerStats> {
+        &self.stats
     }
 
     /// Watches callbacks and host calls from now on.
@@ -306,6 +316,7 @@ impl Worker {
         let VmSlot::Ready(vm) = &mut slot.vm else { return None };
         self.entered = plugin;
         self.entries += 1;
+        slot.stats.entered();
         // In two whole words: what is written in parts and read whole, on its way out of `catch_unwind`, is waited for.
         let entry = || match enter(&mut *vm.instance, running, &mut self.board, callback, context, args, &slot.budget) {
             Ok(Some(result)) => Ok(u64::from(result)),

@@ -7,7 +7,7 @@ use chassis_abi::{Configuration, Direction, Key};
 use chassis_engine_api::Budget;
 
 use super::shutdown::Ending;
-use super::{Crash, PluginId, Worker};
+use super::{Crash, PluginId, PluginState, PluginStats, Worker};
 use crate::plugin::Plugin;
 use crate::preparer::{Job, Prepared};
 use crate::vm::Vm;
@@ -22,6 +22,7 @@ pub(super) struct Slot {
     pub(super) spare: Option<Vm>,
     /// How many VMs it has had; tells what is for this one from what was for another.
     pub(super) installed: u64,
+    pub(super) stats: Arc<PluginStats>,
     /// Whether it was removed.
     pub(super) ending: Option<Ending>,
     /// How many VMs the preparer was asked for and has not delivered.
@@ -54,7 +55,7 @@ pub(crate) enum Availability {
 }
 
 impl Slot {
-    pub(super) fn new(plugin: Arc<Plugin>, configurations: Arc<[Configuration]>) -> Self {
+    pub(super) fn new(plugin: Arc<Plugin>, configurations: Arc<[Configuration]>, stats: Arc<PluginStats>) -> Self {
         let budget = plugin.spec().limits.budget();
         Slot {
             plugin,
@@ -63,6 +64,7 @@ impl Slot {
             vm: VmSlot::Preparing,
             spare: None,
             installed: 0,
+            stats,
             ending: None,
             ordered: 0,
         }
@@ -99,6 +101,13 @@ impl Worker {
         }
     }
 
+    /// Notes the memory that a plugin's VM has, for others to read.
+    pub(super) fn note_memory(&self, id: PluginId) {
+        if let (Some(slot), Some(bytes)) = (self.slots.get(id), self.memory_bytes(id)) {
+            slot.stats.set_memory(bytes);
+        }
+    }
+
     pub(crate) fn availability(&mut self, key: Key, lane: usize, direction: Direction) -> Availability {
         let Some(link) = self.link(key, lane) else { return Availability::Skip };
         let begun = self.exchange(key).is_some_and(|exchange| exchange.lanes[lane].context.is_some());
@@ -112,6 +121,7 @@ impl Worker {
         let is_due = matches!(&slot.vm, VmSlot::Failed(_, since) if since.elapsed() >= RETRY);
         if is_due && slot.ending.is_none() {
             slot.vm = VmSlot::Preparing;
+            slot.stats.set_state(PluginState::Starting);
             self.replenish(link.plugin);
         }
         let Some(stream) = self.streams.get_mut(key) else { return Availability::Skip };
@@ -133,6 +143,7 @@ impl Worker {
     pub(super) fn install(&mut self, plugin: PluginId, mut vm: Vm) {
         let effects = std::mem::take(&mut vm.effects);
         let slot = &mut self.slots[plugin];
+        slot.stats.started(vm.instance.memory_bytes());
         slot.vm = VmSlot::Ready(vm);
         slot.installed += 1;
         for effect in effects {
@@ -175,7 +186,9 @@ impl Worker {
             Err(error) => {
                 let crash = Crash::starting(slot.plugin.name(), &error);
                 crash.report(&*self.sink);
+                slot.stats.crashed(crash.kind);
                 if !runs {
+                    slot.stats.set_state(PluginState::Failed);
                     slot.vm = VmSlot::Failed(crash, Instant::now());
                 }
             }

@@ -129,6 +129,7 @@ impl Worker {
         let slot = &mut self.slots[plugin];
         if !matches!(std::mem::replace(&mut slot.vm, VmSlot::Ended), VmSlot::Ended) {
             self.ending -= 1;
+            self.stats.remove(&slot.stats);
         }
         self.forget_signals(plugin);
         self.end_timers(|timer| timer.plugin == plugin);

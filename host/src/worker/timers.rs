@@ -71,6 +71,7 @@ impl Worker {
             let (plugin, context) = (timer.plugin, timer.context);
             self.enter_while(&running, plugin, Callback::Tick, context, &[]);
             self.apply_effects();
+            self.note_memory(plugin);
         }
         drop(running);
         self.timers_run_at = None;

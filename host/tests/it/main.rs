@@ -36,6 +36,7 @@ mod pause;
 mod sharing;
 mod shutdown;
 mod spare;
+mod stats;
 mod tcp;
 mod timers;
 
@@ -58,6 +59,7 @@ fn main() {
         sharing::trials(),
         shutdown::trials(),
         spare::trials(),
+        stats::trials(),
         tcp::trials(),
         timers::trials(),
     ];
