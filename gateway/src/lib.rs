@@ -29,4 +29,4 @@ mod worker;
 pub use endpoints::EndpointAddresses;
 pub use metrics::Metrics;
 pub use server::{ServeError, Server, Settings};
-pub use upstream::PoolLimits;
+pub use upstream::{HealthChecks, NodeHealth, PoolLimits, UpstreamHealth};

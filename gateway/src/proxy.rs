@@ -19,7 +19,7 @@ use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
 use crate::metrics::{Meter, RouteMetrics, WorkerMetrics};
 use crate::path::normalised_uri;
 use crate::route::Router;
-use crate::upstream::{Node, Pool, Upstream, UpstreamBody, UpstreamError};
+use crate::upstream::{Node, Pool, Subject, Upstream, UpstreamBody, UpstreamError};
 
 /// What one worker serves requests with.
 #[derive(Debug)]
@@ -142,10 +142,10 @@ impl Proxy {
 async fn forward(route: &Route, request: Request<ClientBody>, exchange: Exchange) -> Response<ResponseBody> {
     let (mut head, body) = request.into_parts();
     let method = head.method.clone();
-    let node = route.upstream.pick();
+    let mut turn = route.upstream.begin(&Subject { client: Some(exchange.client().address()), head: &head });
     remove_hop_by_hop(&mut head.headers);
     let (body, sending) = request_body(&mut head, body);
-    let request = match outgoing(head, body, node) {
+    let request = match outgoing(head, body) {
         Ok(request) => request,
         Err(error) => {
             tracing::info!(client = %exchange.client().address(), route = route.id, "request refused: {error}");
@@ -153,7 +153,7 @@ async fn forward(route: &Route, request: Request<ClientBody>, exchange: Exchange
         }
     };
     let asked = Instant::now();
-    let answered = route.upstream.send(node, request, sending).await;
+    let answered = route.upstream.send(&mut turn, request, sending).await;
     route.metrics.upstream_took(asked.elapsed());
     match answered {
         Ok(mut response) => {
@@ -161,7 +161,7 @@ async fn forward(route: &Route, request: Request<ClientBody>, exchange: Exchange
             response.map(|body| ResponseBody::new(Content::Upstream(body), exchange))
         }
         Err(error) => {
-            report(route, node, &error, exchange.client().address());
+            report(route, route.upstream.node(&turn), &error, exchange.client().address());
             answer::status(error.status(), exchange)
         }
     }
@@ -177,12 +177,8 @@ fn request_body(head: &mut request::Parts, body: ClientBody) -> (RequestBody, Op
     (RequestBody::Client(body, Rc::clone(&sending)), Some(sending))
 }
 
-/// The request as the upstream gets it: in origin form, as HTTP/1.1, with a `Host`.
-pub(crate) fn outgoing(
-    mut head: request::Parts,
-    body: RequestBody,
-    node: &Node,
-) -> Result<Request<RequestBody>, http::Error> {
+/// The request as the upstream gets it: in origin form, as HTTP/1.1, with the `Host` of its URI if that has one.
+pub(crate) fn outgoing(mut head: request::Parts, body: RequestBody) -> Result<Request<RequestBody>, http::Error> {
     // hyper has sent its own 100 Continue when the body is asked for, and takes none from the upstream.
     head.headers.remove(header::EXPECT);
     head.version = Version::HTTP_11;
@@ -193,10 +189,6 @@ pub(crate) fn outgoing(
         head.headers.try_insert(header::HOST, host)?;
         let path = head.uri.path_and_query().cloned();
         head.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    } else if !head.headers.contains_key(header::HOST)
-        && let Node::Tcp(address) = node
-    {
-        head.headers.try_insert(header::HOST, HeaderValue::from_str(address.name())?)?;
     }
     Ok(Request::from_parts(head, body))
 }
@@ -219,10 +211,7 @@ pub(crate) fn has_no_body(method: &Method, status: StatusCode) -> bool {
 }
 
 pub(crate) fn report(route: &Route, node: &Node, error: &UpstreamError, client: SocketAddr) {
-    let upstream = match node {
-        Node::Echo => "builtin:echo",
-        Node::Tcp(address) => address.name(),
-    };
+    let upstream = node.name();
     match error {
         UpstreamError::Client(_) => tracing::info!(%client, route = route.id, upstream, "{error}"),
         _ => tracing::warn!(%client, route = route.id, upstream, "upstream failed: {error}"),

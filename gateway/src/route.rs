@@ -137,7 +137,7 @@ fn link_parents(entries: &mut [Entry]) {
 }
 
 /// The host of an authority: without user, port and final dot.
-fn host_of(authority: &str) -> &str {
+pub(crate) fn host_of(authority: &str) -> &str {
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let host = match host.rfind(':') {
         Some(colon) if !host[colon..].contains(']') => &host[..colon],

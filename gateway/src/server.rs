@@ -17,7 +17,7 @@ use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, PluginsError};
-use crate::upstream::PoolLimits;
+use crate::upstream::{HealthChecks, PoolLimits};
 use crate::worker::{self, Phase};
 
 /// What a gateway is run with.
@@ -36,6 +36,8 @@ pub struct Settings {
     pub pool: PoolLimits,
     /// What is counted; of clones of these settings it is the same.
     pub metrics: Metrics,
+    /// What is known of the health of upstreams; of clones of these settings it is the same.
+    pub health: HealthChecks,
     /// How long requests that are running have to end after a signal: 30 s by default.
     pub drain: Duration,
 }
@@ -50,6 +52,7 @@ impl Settings {
             client: ClientLimits::default(),
             pool: PoolLimits::default(),
             metrics: Metrics::default(),
+            health: HealthChecks::default(),
             drain: Duration::from_secs(30),
         }
     }

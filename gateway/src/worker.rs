@@ -69,7 +69,7 @@ pub(crate) fn run(
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    let pool = Pool::new(settings.pool);
+    let pool = Pool::new(settings.pool, settings.health.clone());
     let routes = &settings.config.routes;
     let (guests, chains) = match (&settings.plugins, preparer) {
         (Some(plugins), Some(preparer)) => {

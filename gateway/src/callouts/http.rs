@@ -14,7 +14,7 @@ use crate::body::{RequestBody, Sending, WholeBody};
 use crate::chain::convert::{self, Kept};
 use crate::headers::set_framing;
 use crate::proxy::outgoing;
-use crate::upstream::{Upstream, UpstreamBody, UpstreamError};
+use crate::upstream::{Subject, Upstream, UpstreamBody, UpstreamError};
 
 /// Makes a request and reads the whole response, within the call's timeout.
 pub(super) async fn answer(upstream: &Upstream, call: HttpCall, share: Share) -> Result<HttpAnswer, CalloutFailure> {
@@ -39,10 +39,10 @@ async fn exchange(upstream: &Upstream, call: HttpCall, share: Share) -> Result<H
         Some(0) => RequestBody::Empty,
         _ => RequestBody::Whole(WholeBody::new(body, convert::trailer_map(&trailers), sending.clone())),
     };
-    let node = upstream.pick();
-    let request: Request<_> = outgoing(head, body, node).map_err(|_| CalloutFailure::Request)?;
+    let mut turn = upstream.begin(&Subject { client: None, head: &head });
+    let request: Request<_> = outgoing(head, body).map_err(|_| CalloutFailure::Request)?;
     let sending = (length != Some(0)).then_some(sending);
-    let response = upstream.send(node, request, sending).await.map_err(|error| {
+    let response = upstream.send(&mut turn, request, sending).await.map_err(|error| {
         tracing::debug!("a callout's upstream failed: {error}");
         failure(&error)
     })?;

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::task::{AbortHandle, spawn_local};
 
 use crate::chain::Guests;
-use crate::config::{Config, NodeAddress, NodeConfig, Timeouts, UpstreamConfig};
+use crate::config::{Config, NodeAddress, UpstreamConfig};
 use crate::upstream::{Pool, Upstream};
 
 /// What a worker's callouts are made with, and those that are under way.
@@ -40,8 +40,7 @@ impl Callouts {
     pub(crate) fn new(config: &Config, pool: &Pool, limit: usize) -> Self {
         let mut upstreams = HashMap::new();
         for address in config.plugins.iter().flat_map(|plugin| &plugin.allowed_upstreams) {
-            let node = NodeConfig { address: NodeAddress::Tcp(address.clone()), weight: 1 };
-            let single = UpstreamConfig { nodes: vec![node], timeout: Timeouts::default() };
+            let single = UpstreamConfig::single(NodeAddress::Tcp(address.clone()));
             upstreams.insert(address.clone(), Rc::new(Upstream::new(&single, pool)));
         }
         for named in &config.upstreams {

@@ -34,7 +34,7 @@ use crate::head::{Exchange, Refusal};
 use crate::headers::{keep_told_length, says_length, set_framing};
 use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
 use crate::stall::Stall;
-use crate::upstream::{Node, UpstreamBody, UpstreamError};
+use crate::upstream::{Node, Subject, UpstreamBody, UpstreamError};
 
 /// How long a body is when it comes out of the chain: what there is when all of it has passed; else what its head still
 /// says, which a plugin has to remove if it makes that wrong, as elsewhere.
@@ -119,6 +119,18 @@ fn protocol(version: Version) -> &'static [u8] {
         Version::HTTP_2 => b"HTTP/2",
         _ => b"HTTP/1.1",
     }
+}
+
+/// Tells plugins where the request goes.
+fn tell_upstream(stream: &Stream, node: &Node) {
+    let Node::Tcp(address) = node else { return };
+    let name = Bytes::copy_from_slice(address.name().as_bytes());
+    let port = address.name().rsplit_once(':').and_then(|(_, port)| port.parse::<u64>().ok());
+    stream.with(|worker, key| {
+        worker.set_attribute(key, "upstream.address", name);
+        let port = port.map(|port| Bytes::copy_from_slice(&port.to_le_bytes()));
+        port.into_iter().for_each(|port| worker.set_attribute(key, "upstream.port", port));
+    });
 }
 
 /// How many streams that have ended are closed before another begins.
@@ -311,23 +323,19 @@ impl Run<'_> {
             set_framing(&mut head.headers, length, true);
         }
         let (route, client) = (Rc::clone(&self.route), self.exchange.client().address());
-        let node = route.upstream.pick().clone();
-        if let Node::Tcp(address) = &node {
-            let name = Bytes::copy_from_slice(address.name().as_bytes());
-            let port = address.name().rsplit_once(':').and_then(|(_, port)| port.parse::<u64>().ok());
-            self.stream.with(|worker, key| {
-                worker.set_attribute(key, "upstream.address", name);
-                let port = port.map(|port| Bytes::copy_from_slice(&port.to_le_bytes()));
-                port.into_iter().for_each(|port| worker.set_attribute(key, "upstream.port", port));
-            });
-        }
+        let mut turn = route.upstream.begin(&Subject { client: Some(client), head: &head });
+        tell_upstream(&self.stream, route.upstream.node(&turn));
+        let stream = Rc::clone(&self.stream);
         self.upstream = Some(Box::pin(async move {
-            let node = &node;
-            let request = outgoing(head, body, node).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
+            let request = outgoing(head, body).map_err(|_| UpstreamError::Client(Refusal::RequestLine))?;
             let sending = (!request.body().is_end_stream()).then_some(sending);
             let asked = Instant::now();
-            let result = route.upstream.send(node, request, sending).await;
+            let result = route.upstream.send(&mut turn, request, sending).await;
             route.metrics.upstream_took(asked.elapsed());
+            let node = route.upstream.node(&turn);
+            if turn.was_elsewhere() {
+                tell_upstream(&stream, node);
+            }
             result.inspect_err(|error| report(&route, node, error, client))
         }));
     }

@@ -22,7 +22,7 @@ pub(super) struct File {
     pub(super) apisix: Option<endpoints::RawApisix>,
     pub(super) plugin_attr: Option<endpoints::RawPluginAttr>,
     pub(super) wasm: Option<plugin::raw::Wasm>,
-    pub(super) upstreams: Option<Vec<At<upstream::raw::NamedUpstream>>>,
+    pub(super) upstreams: Option<Vec<At<upstream::raw::Upstream>>>,
     pub(super) routes: Option<Vec<At<route::raw::Route>>>,
 }
 

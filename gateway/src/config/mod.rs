@@ -29,7 +29,10 @@ pub use error::{ConfigError, Place, Problem};
 pub use limits::{EscapedSlashes, PathRules, WorkerLimits};
 pub use plugin::{FailPolicy, PluginConfig, PluginLimits};
 pub use route::{HostPattern, PluginUse, RouteConfig, UriPattern};
-pub use upstream::{NamedUpstream, NodeAddress, NodeConfig, Timeouts, UpstreamConfig};
+pub use upstream::{
+    ActiveCheck, Balancing, CheckKind, Checks, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost,
+    PassiveCheck, Thresholds, Timeouts, UpstreamConfig,
+};
 
 /// The most bytes that a configuration file may have.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;

@@ -115,6 +115,7 @@ impl Parser<'_> {
                 self.problem(id_place, &format!("{key}.id"), cause);
             }
             let uri = self.check(place(&raw.uri), &format!("{key}.uri"), uri_pattern(&raw.uri.value));
+            let upstream = self.upstream(&raw.upstream.value, &format!("{key}.upstream"), format!("routes/{id}"));
             routes.push(RouteConfig {
                 id,
                 uri: uri.unwrap_or(UriPattern::Prefix(String::new())),
@@ -122,7 +123,7 @@ impl Parser<'_> {
                 hosts: self.hosts(&raw, &key),
                 priority: raw.priority,
                 plugins: self.chain(&raw, &names, plugins, &key),
-                upstream: self.upstream(&raw.upstream.value, &format!("{key}.upstream")),
+                upstream,
             });
         }
         routes

@@ -67,7 +67,10 @@ fn a_whole_file() {
     assert_eq!(one.hosts, [HostPattern::Exact("example.com".into()), HostPattern::Suffix(".example.org".into())]);
     let chain: Vec<_> = one.plugins.iter().map(|entry| (entry.plugin, entry.conf.clone())).collect();
     assert_eq!(chain, [(1, Bytes::from("text")), (0, Bytes::from(r#"{"z":[1,"two"],"a":null}"#))]);
-    assert_eq!(one.upstream.nodes[1], NodeConfig { address: NodeAddress::Tcp("backend:80".into()), weight: 3 });
+    assert_eq!(
+        one.upstream.nodes[1],
+        NodeConfig { address: NodeAddress::Tcp("backend:80".into()), weight: 3, priority: 0 }
+    );
     let millis = |duration: Duration| duration.as_millis();
     let timeout = one.upstream.timeout;
     assert_eq!((millis(timeout.connect), millis(timeout.send), millis(timeout.read)), (1000, 2500, 500));
@@ -123,6 +126,70 @@ fn upstreams_that_plugins_may_call() {
     assert_eq!(callout_timeout, Some(Duration::from_secs(2)));
 }
 
+#[test]
+fn what_upstreams_may_say() {
+    let upstream = |text: &str| {
+        let text = GOOD.replace("upstream: { nodes: { \"builtin:echo\": 1 } }", &format!("upstream: {{ {text} }}"));
+        Config::parse(&text, Path::new("")).unwrap().routes.remove(1).upstream
+    };
+    let plain = upstream("nodes: { a:1: 1, b:2: 0 }");
+    assert_eq!(
+        plain,
+        UpstreamConfig { name: "routes/2".into(), ..UpstreamConfig::single(NodeAddress::Tcp("a:1".into())) }
+    );
+    let nodes =
+        upstream("nodes: [{ host: A, port: 1, weight: 2, priority: -1 }, { host: '::1', port: 2, weight: 1 }]").nodes;
+    let node = |name: &str, weight, priority| NodeConfig { address: NodeAddress::Tcp(name.into()), weight, priority };
+    assert_eq!(nodes, [node("a:1", 2, -1), node("[::1]:2", 1, 0)]);
+    let rest = upstream("nodes: { a:1: 1 }, retries: 0, retry_timeout: 1.5, pass_host: rewrite, upstream_host: x.y");
+    assert_eq!((rest.retries, rest.retry_timeout), (Some(0), Some(Duration::from_millis(1500))));
+    assert_eq!(rest.pass_host, PassHost::Rewrite("x.y".parse().unwrap()));
+    assert_eq!(upstream("nodes: { a:1: 1 }, retry_timeout: 0, pass_host: node").retry_timeout, None);
+    for (text, key) in [
+        ("type: chash, key: remote_addr", vec![KeyPart::RemoteAddr]),
+        ("type: chash, hash_on: vars, key: arg_id", vec![KeyPart::Arg("id".into())]),
+        ("type: chash, key: http_x_user", vec![KeyPart::Header("x-user".parse().unwrap())]),
+        ("type: chash, hash_on: header, key: X-User", vec![KeyPart::Header("x-user".parse().unwrap())]),
+        ("type: chash, hash_on: cookie, key: Sid", vec![KeyPart::Cookie("Sid".into())]),
+        (
+            "type: chash, hash_on: vars_combinations, key: '$host/${uri}x'",
+            vec![KeyPart::Host, KeyPart::Text("/".into()), KeyPart::Uri, KeyPart::Text("x".into())],
+        ),
+    ] {
+        assert_eq!(upstream(&format!("nodes: {{ a:1: 1 }}, {text}")).balance, Balancing::Hash(HashKey(key)), "{text}");
+    }
+    assert_eq!(upstream("nodes: { a:1: 1 }, type: least_conn").balance, Balancing::LeastConnections);
+}
+
+#[test]
+fn health_checks_have_the_defaults_of_apisix() {
+    let checks = |text: &str| {
+        let text = GOOD.replace("type: roundrobin", &format!("checks: {text}"));
+        Config::parse(&text, Path::new("")).unwrap().routes.remove(0).upstream.checks.unwrap()
+    };
+    let Checks { active, passive } = checks("{ active: {}, passive: {} }");
+    assert_eq!((active.kind, active.timeout, active.concurrency), (CheckKind::Http, Duration::from_secs(1), 10));
+    assert_eq!((active.http_path.as_str(), active.port, active.host), ("/", None, None));
+    assert_eq!((active.healthy_interval, active.unhealthy_interval), (Duration::from_secs(1), Duration::from_secs(1)));
+    let counts = |t: &Thresholds| (t.successes, t.http_failures, t.tcp_failures, t.timeouts);
+    assert_eq!(counts(&active.thresholds), (2, 5, 2, 3));
+    assert_eq!(active.thresholds.healthy_statuses, [200, 302]);
+    assert_eq!(active.thresholds.unhealthy_statuses, [404, 429, 500, 501, 502, 503, 504, 505]);
+    let passive = passive.unwrap().thresholds;
+    assert_eq!((counts(&passive), passive.unhealthy_statuses), ((5, 5, 2, 7), vec![429, 500, 503]));
+    assert_eq!((passive.healthy_statuses.len(), passive.healthy_statuses.last()), (19, Some(&308)));
+    let given = "{ active: { type: tcp, timeout: 100ms, concurrency: 2, host: h, port: 9, http_path: /s?x=1,
+        req_headers: ['X-A: b'], healthy: { interval: 2, successes: 1, http_statuses: [204, 200] },
+        unhealthy: { interval: 500ms, http_failures: 0, tcp_failures: 1, timeouts: 254, http_statuses: [] } } }";
+    let Checks { active, passive } = checks(given);
+    assert!(passive.is_none() && active.kind == CheckKind::Tcp && active.port == Some(9));
+    assert_eq!((active.timeout, active.concurrency), (Duration::from_millis(100), 2));
+    assert_eq!((active.host.unwrap(), active.http_path.as_str()), ("h".parse().unwrap(), "/s?x=1"));
+    assert_eq!(active.req_headers, [("x-a".parse().unwrap(), "b".parse().unwrap())]);
+    assert_eq!((counts(&active.thresholds), active.thresholds.healthy_statuses), ((1, 0, 1, 254), vec![200, 204]));
+    assert_eq!((active.healthy_interval.as_secs(), active.unhealthy_interval.as_millis()), (2, 500));
+}
+
 /// The error for a file that differs from [`GOOD`] in one place.
 fn error(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
@@ -152,7 +219,53 @@ fn errors_name_place_key_and_cause() {
         ("engine: wasmi", "engin: wasmi", "c.yaml:10:7: engin: unknown key; did you mean `engine`?"),
         ("timeout:", "timeouts:", "c.yaml:26:7: timeouts: unknown key; did you mean `timeout`?"),
         ("fail_policy: closed", "fail_policy: close", "c.yaml:13:20: unknown value; did you mean `closed`?"),
-        ("type: roundrobin", "type: chash", "c.yaml:24:13: unknown value `chash`; known are roundrobin"),
+        (
+            "type: roundrobin",
+            "type: random",
+            "c.yaml:24:13: unknown value `random`; known are roundrobin, chash, least_conn",
+        ),
+        ("type: roundrobin", "type: ewma", "c.yaml:24:13: routes[0].upstream.type: ewma is not there; least_conn"),
+        ("type: roundrobin", "type: chash", "c.yaml:24:13: routes[0].upstream.key: is missing; name what is hashed"),
+        ("type: roundrobin", "key: uri", "c.yaml:24:12: routes[0].upstream.key: has no effect without type: chash"),
+        (
+            "type: roundrobin",
+            "type: chash\n      key: user",
+            "c.yaml:25:12: routes[0].upstream.key: unknown variable; known",
+        ),
+        ("type: roundrobin", "type: chash\n      hash_on: consumer", "upstream.hash_on: consumer is not there"),
+        (
+            "type: roundrobin",
+            "type: chash\n      hash_on: header\n      key: 'a b'",
+            "upstream.key: is no name of a header field",
+        ),
+        (
+            "type: roundrobin",
+            "type: chash\n      hash_on: vars_combinations\n      key: 'a${uri'",
+            "upstream.key: has a ${ without its }",
+        ),
+        ("type: roundrobin", "retries: -1", "c.yaml:24:16: routes[0].upstream.retries: must be a number up to 1000"),
+        ("type: roundrobin", "retry_timeout: 2h", "upstream.retry_timeout: must be from 0ns to 3600s"),
+        ("type: roundrobin", "pass_host: rewrite", "routes[0].upstream.upstream_host: is missing; pass_host: rewrite"),
+        ("type: roundrobin", "upstream_host: a", "upstream_host: has no effect without pass_host: rewrite"),
+        ("type: roundrobin", "checks: {}", "routes[0].upstream.checks: needs `active`"),
+        ("type: roundrobin", "checks: { active: { type: https } }", "checks.active.type: https is not there"),
+        (
+            "type: roundrobin",
+            "checks: { active: { healthy: { interval: 0 } } }",
+            "checks.active.healthy.interval: must be from 100ms to 3600s",
+        ),
+        (
+            "type: roundrobin",
+            "checks: { active: { unhealthy: { http_statuses: [500, 99] } } }",
+            "checks.active.unhealthy.http_statuses[1]: must be a status from 200 to 599",
+        ),
+        ("type: roundrobin", "checks: { active: { http_path: x } }", "checks.active.http_path: must be a path, as"),
+        (
+            "type: roundrobin",
+            "checks: { active: { req_headers: [x] } }",
+            "active.req_headers[0]: must be a header line",
+        ),
+        ("type: roundrobin", "checks: { active: {}, pasive: {} }", "pasive: unknown key; did you mean `passive`?"),
         ("low: { conf", "lo: { conf", "c.yaml:21:7: routes[0].plugins.lo: unknown plugin; did you mean `low`?"),
         ("low: { conf", "waf: { conf", "routes[0].plugins.waf: unknown plugin; wasm.plugins has none of that name"),
         ("name: low", "name: prime_auth", "wasm.plugins[1].name: there is another plugin named `prime_auth`"),
@@ -215,7 +328,16 @@ fn errors_name_place_key_and_cause() {
         ("[GET, POST]", "[]", "routes[0].methods: is empty"),
         ("Example.com", "example.com:80", "routes[0].hosts[0]: must be a host without port"),
         ("Example.com", "'*'", "routes[0].hosts[0]: must be a host, or * with a domain"),
-        ("\"127.0.0.1:1980\": 1", "\"127.0.0.1:1980\": 0", "nodes.127.0.0.1:1980: the weight must be a number from 1"),
+        ("\"127.0.0.1:1980\": 1", "\"127.0.0.1:1980\": -1", "nodes.127.0.0.1:1980: the weight must be a number from 0"),
+        ("{ \"builtin:echo\": 1 }", "{ \"builtin:echo\": 0 }", "routes[1].upstream.nodes: all weights are 0"),
+        (
+            "{ \"builtin:echo\": 1 }",
+            "[{ host: a, port: 1, weight: 1 }, { host: a, port: 1, weight: 0 }]",
+            "routes[1].upstream.nodes[1]: is given twice",
+        ),
+        ("{ \"builtin:echo\": 1 }", "[{ host: a, weight: 1 }]", "port: is missing"),
+        ("{ \"builtin:echo\": 1 }", "[{ host: a, port: 0, weight: 1 }]", "nodes[0]: the port must be a number from 1"),
+        ("{ \"builtin:echo\": 1 }", "3", "must be a mapping of addresses to weights, or a list of nodes"),
         ("\"127.0.0.1:1980\": 1", "\"127.0.0.1\": 1", "nodes.127.0.0.1: has no port"),
         ("\"127.0.0.1:1980\"", "\"http://127.0.0.1:1980\"", "must be host:port, without a scheme"),
         ("\"127.0.0.1:1980\"", "\"::1:1980\"", "an IPv6 address goes in brackets"),

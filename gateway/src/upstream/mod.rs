@@ -3,25 +3,32 @@
 mod balance;
 mod echo;
 pub(crate) mod error;
+mod hash;
+mod health;
 mod http2;
 mod pool;
 mod response;
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
 use tokio::time::{Instant, timeout_at};
 
-use self::balance::Balance;
+use self::balance::{Balance, Open};
+use self::health::Health;
 use self::pool::Lease;
 use crate::body::{RequestBody, Sending, Waits};
-use crate::config::{NodeAddress, Timeouts, UpstreamConfig};
+use crate::config::{Balancing, HashKey, NodeAddress, NodeConfig, PassHost, Timeouts, UpstreamConfig};
 
 pub(crate) use error::UpstreamError;
+pub(crate) use hash::Subject;
+pub use health::{HealthChecks, NodeHealth, UpstreamHealth};
 pub(crate) use http2::Http2Lease;
 pub use pool::PoolLimits;
 pub(crate) use pool::{Address, Pool};
@@ -30,9 +37,31 @@ pub(crate) use response::UpstreamBody;
 /// The upstream of a route, as one worker sees it.
 #[derive(Debug)]
 pub(crate) struct Upstream {
-    nodes: Vec<Node>,
-    balance: Balance,
+    /// In the order of the configuration.
+    nodes: Vec<Target>,
+    /// Nodes of one priority each, the highest first.
+    tiers: Vec<Tier>,
+    key: Option<HashKey>,
+    health: Option<Arc<Health>>,
+    /// How often a request that failed is sent to another node, and until when.
+    retries: usize,
+    retry_timeout: Option<Duration>,
     timeouts: Timeouts,
+}
+
+#[derive(Debug)]
+struct Target {
+    node: Node,
+    /// What it is told as the host.
+    host: Option<HeaderValue>,
+    /// What it is told if the client named none.
+    own_host: Option<HeaderValue>,
+}
+
+#[derive(Debug)]
+struct Tier {
+    nodes: Vec<usize>,
+    balance: Balance,
 }
 
 #[derive(Debug, Clone)]
@@ -41,23 +70,97 @@ pub(crate) enum Node {
     Tcp(Rc<Address>),
 }
 
+impl Node {
+    /// `host:port`.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Node::Echo => NodeAddress::Echo.as_str(),
+            Node::Tcp(address) => address.name(),
+        }
+    }
+}
+
+/// A request's way among the nodes of an upstream.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    node: usize,
+    /// The number of its key.
+    hash: u64,
+    /// The nodes where it has failed. Nearly always empty, and then without an allocation.
+    failed: Vec<usize>,
+    open: Option<Open>,
+}
+
+impl Turn {
+    /// Whether the request has failed at other nodes before.
+    pub(crate) fn was_elsewhere(&self) -> bool {
+        !self.failed.is_empty()
+    }
+}
+
+/// Why an attempt failed, and the request if it may be sent again.
+type Failed = (UpstreamError, Option<Request<RequestBody>>);
+
 impl Upstream {
-    /// An upstream whose connections are those of `pool`.
+    /// An upstream whose connections, and whose nodes' health, are those of `pool`.
     pub(crate) fn new(config: &UpstreamConfig, pool: &Pool) -> Self {
-        let node = |address: &NodeAddress| match address {
-            NodeAddress::Echo => Node::Echo,
-            NodeAddress::Tcp(name) => Node::Tcp(pool.address(name)),
+        let target = |node: &NodeConfig| Target {
+            node: match &node.address {
+                NodeAddress::Echo => Node::Echo,
+                NodeAddress::Tcp(name) => Node::Tcp(pool.address(name)),
+            },
+            host: match &config.pass_host {
+                PassHost::Pass => None,
+                PassHost::Node => own_host(&node.address),
+                PassHost::Rewrite(host) => Some(host.clone()),
+            },
+            own_host: match &node.address {
+                NodeAddress::Echo => None,
+                NodeAddress::Tcp(name) => HeaderValue::from_str(name).ok(),
+            },
+        };
+        let mut priorities: Vec<i32> = config.nodes.iter().map(|node| node.priority).collect();
+        priorities.sort_unstable_by_key(|priority| std::cmp::Reverse(*priority));
+        priorities.dedup();
+        let tier = |priority: i32| {
+            let nodes: Vec<usize> =
+                (0..config.nodes.len()).filter(|node| config.nodes[*node].priority == priority).collect();
+            let configs = nodes.iter().map(|node| &config.nodes[*node]);
+            let balance = match &config.balance {
+                Balancing::RoundRobin => Balance::round_robin(configs.map(|node| node.weight)),
+                Balancing::Hash(_) => Balance::hashed(configs.map(|node| (node.address.as_str(), node.weight))),
+                Balancing::LeastConnections => Balance::least_connections(configs.map(|node| node.weight)),
+            };
+            Tier { nodes, balance }
         };
         Upstream {
-            nodes: config.nodes.iter().map(|config| node(&config.address)).collect(),
-            balance: Balance::new(config.nodes.iter().map(|node| node.weight)),
+            nodes: config.nodes.iter().map(target).collect(),
+            tiers: priorities.into_iter().map(tier).collect(),
+            key: match &config.balance {
+                Balancing::Hash(key) => Some(key.clone()),
+                _ => None,
+            },
+            health: pool.health().of(config),
+            retries: config.retries.map_or(usize::MAX, |retries| retries as usize).min(config.nodes.len() - 1),
+            retry_timeout: config.retry_timeout,
             timeouts: config.timeout,
         }
     }
 
-    /// The node whose turn it is.
+    /// Begins a request's way: chooses its first node.
+    pub(crate) fn begin(&self, subject: &Subject<'_>) -> Turn {
+        let hash = self.key.as_ref().map_or(0, |key| hash::of_key(key, subject));
+        self.first(hash)
+    }
+
+    /// The node whose turn it is, for what is no request.
     pub(crate) fn pick(&self) -> &Node {
-        &self.nodes[self.balance.next()]
+        self.node(&self.first(0))
+    }
+
+    /// The node where a request is, or was last.
+    pub(crate) fn node(&self, turn: &Turn) -> &Node {
+        &self.nodes[turn.node].node
     }
 
     /// How long connecting may take.
@@ -65,39 +168,132 @@ impl Upstream {
         self.timeouts.connect
     }
 
-    /// Sends a request to a node. `sending` is the one of the request's body, if it has one.
+    fn first(&self, hash: u64) -> Turn {
+        let mut turn = Turn { node: 0, hash, failed: Vec::new(), open: None };
+        // There is always one, because none has failed.
+        self.next(&mut turn);
+        turn
+    }
+
+    /// Goes on to a node where the request has not failed: of the highest priority that has one that serves. If none serves
+    /// at all, all are taken for ones that do. `false` if there is none left.
+    fn next(&self, turn: &mut Turn) -> bool {
+        // Given back before it is looked who has the fewest.
+        turn.open = None;
+        let choose = |may: &dyn Fn(usize) -> bool| {
+            self.tiers.iter().find_map(|tier| {
+                let place = tier.balance.next(turn.hash, |place| may(tier.nodes[place]))?;
+                Some((tier.nodes[place], tier.balance.open(place)))
+            })
+        };
+        let untried = |node: usize| !turn.failed.contains(&node);
+        let chosen = match &self.health {
+            None => choose(&untried),
+            Some(health) => {
+                let healthy = choose(&|node| health.serves(node) && untried(node));
+                let all_down = || (0..self.nodes.len()).all(|node| !health.serves(node));
+                if healthy.is_none() && all_down() { choose(&untried) } else { healthy }
+            }
+        };
+        let Some((node, open)) = chosen else { return false };
+        turn.node = node;
+        turn.open = open;
+        true
+    }
+
+    /// Sends a request to the node of its turn, and on to others if that fails and they may get it. `sending` is the one
+    /// of the request's body, if it has one.
     ///
-    /// A request that a waiting connection did not take any more is sent again on another one: always if nothing of it
-    /// was written, else if it has no body and is safe (RFC 9110, section 9.2.1).
+    /// A request that a connection did not take is sent again on another one, and to another node: always if nothing of it
+    /// was written, else if it has no body and is safe (RFC 9110, section 9.2.1). What was answered is never sent again.
     pub(crate) async fn send(
         &self,
-        node: &Node,
+        turn: &mut Turn,
         request: Request<RequestBody>,
         sending: Option<Rc<Sending>>,
     ) -> Result<Response<UpstreamBody>, UpstreamError> {
+        let began = self.retry_timeout.map(|limit| (Instant::now(), limit));
+        let mut request = request;
+        loop {
+            let target = &self.nodes[turn.node];
+            let host = match &target.host {
+                None if request.headers().contains_key(header::HOST) => None,
+                None => target.own_host.as_ref(),
+                host => host.as_ref(),
+            };
+            if let Some(host) = host {
+                // There is room: heads have a limit.
+                let _ = request.headers_mut().try_insert(header::HOST, host.clone());
+            }
+            let more = turn.failed.len() < self.retries;
+            let result = self.at(&target.node, request, sending.as_ref(), more, &mut turn.open).await;
+            if let Some(health) = &self.health {
+                health.saw(
+                    turn.node,
+                    result.as_ref().map(|response| response.status().as_u16()).map_err(|(error, _)| error),
+                );
+            }
+            let (error, again) = match result {
+                Ok(response) => return Ok(response),
+                Err(failed) => failed,
+            };
+            let in_time = began.is_none_or(|(began, limit)| began.elapsed() < limit);
+            let is_ours = !matches!(error, UpstreamError::Client(_));
+            let Some(again) = again.filter(|_| more && in_time && is_ours) else { return Err(error) };
+            let failed_at = turn.node;
+            turn.failed.push(failed_at);
+            if !self.next(turn) {
+                return Err(error);
+            }
+            let (upstream, next) = (self.nodes[failed_at].node.name(), self.node(turn).name());
+            tracing::warn!(upstream, next, "upstream failed, another node gets the request: {error}");
+            request = again;
+        }
+    }
+
+    /// Sends a request to a node. `more` says that it may go to others after this one.
+    async fn at(
+        &self,
+        node: &Node,
+        request: Request<RequestBody>,
+        sending: Option<&Rc<Sending>>,
+        more: bool,
+        open: &mut Option<Open>,
+    ) -> Result<Response<UpstreamBody>, Failed> {
         let address = match node {
-            Node::Echo => return echo::answer(request).await,
+            Node::Echo => return echo::answer(request).await.map_err(|error| (error, None)),
             Node::Tcp(address) => address,
         };
         let mut request = request;
+        let mut replay = None;
         loop {
             let Some(lease) = address.checkout() else { break };
-            let replay = copy_if_safe(&request);
-            match self.attempt(lease, request, sending.as_ref()).await {
+            replay = replay.or_else(|| copy_if_safe(&request));
+            match self.attempt(lease, request, sending, open).await {
                 Err((_, Some(unsent))) => request = unsent,
-                Err((UpstreamError::Broken(error), None)) => match replay {
+                Err((UpstreamError::Broken(error), None)) => match replay.take() {
                     Some(copy) => {
                         tracing::debug!(upstream = address.name(), "sent again: {}", error::chain(&error));
                         request = copy;
                         break;
                     }
-                    None => return Err(UpstreamError::Broken(error)),
+                    None => return Err((UpstreamError::Broken(error), None)),
                 },
-                other => return other.map_err(|(error, _)| error),
+                Err((error, None)) => return Err(again_if_unanswered(error, replay)),
+                Ok(response) => return Ok(response),
             }
         }
-        let lease = address.connect(self.timeouts.connect).await?;
-        self.attempt(lease, request, sending.as_ref()).await.map_err(|(error, _)| error)
+        let lease = match address.connect(self.timeouts.connect).await {
+            Ok(lease) => lease,
+            Err(error) => return Err((error, Some(request))),
+        };
+        if more && replay.is_none() {
+            replay = copy_if_safe(&request);
+        }
+        match self.attempt(lease, request, sending, open).await {
+            Err((error, None)) => Err(again_if_unanswered(error, replay)),
+            other => other,
+        }
     }
 
     /// One attempt on one connection; an error may give back a request of which nothing was written.
@@ -106,7 +302,8 @@ impl Upstream {
         mut lease: Lease,
         request: Request<RequestBody>,
         sending: Option<&Rc<Sending>>,
-    ) -> Result<Response<UpstreamBody>, (UpstreamError, Option<Request<RequestBody>>)> {
+        open: &mut Option<Open>,
+    ) -> Result<Response<UpstreamBody>, Failed> {
         let mut response = pin!(lease.sender().try_send_request(request));
         let begin = Instant::now();
         if let Some(sending) = sending {
@@ -136,7 +333,8 @@ impl Upstream {
                 Err((UpstreamError::Coding, None))
             }
             Ok(response) => {
-                Ok(response.map(|body| UpstreamBody::new(body, lease, sending.cloned(), self.timeouts.read)))
+                let open = open.take();
+                Ok(response.map(|body| UpstreamBody::new(body, lease, sending.cloned(), open, self.timeouts.read)))
             }
             Err(mut failed) => {
                 let request = failed.take_message();
@@ -157,6 +355,22 @@ fn is_coded_as_sent(headers: &HeaderMap) -> bool {
     let codings = fields.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     let mut codings = codings.filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"));
     codings.next().is_none_or(|first| first.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+}
+
+/// Gives a copy of the request with an error after which it may be sent again: nothing that was an answer has come.
+fn again_if_unanswered(error: UpstreamError, copy: Option<Request<RequestBody>>) -> Failed {
+    let unanswered = match &error {
+        UpstreamError::Broken(error) => !error.is_parse(),
+        UpstreamError::SendTimeout | UpstreamError::ReadTimeout => true,
+        _ => false,
+    };
+    (error, copy.filter(|_| unanswered))
+}
+
+/// The host of a node, with its port unless that is HTTP's.
+fn own_host(address: &NodeAddress) -> Option<HeaderValue> {
+    let NodeAddress::Tcp(name) = address else { return None };
+    HeaderValue::from_str(name.strip_suffix(":80").unwrap_or(name)).ok()
 }
 
 /// A copy of a request that may be sent twice.

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::UpstreamError;
 use super::http2::{self, Http2Lease};
+use super::{HealthChecks, UpstreamError};
 use crate::body::RequestBody;
 
 /// How many connections may wait, and how long.
@@ -36,13 +36,19 @@ impl Default for PoolLimits {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     limits: PoolLimits,
+    health: HealthChecks,
     addresses: RefCell<HashMap<Box<str>, Rc<Address>>>,
 }
 
 impl Pool {
-    /// An empty pool.
-    pub(crate) fn new(limits: PoolLimits) -> Self {
-        Pool { limits, addresses: RefCell::default() }
+    /// An empty pool, and what is known of who may be connected to.
+    pub(crate) fn new(limits: PoolLimits, health: HealthChecks) -> Self {
+        Pool { limits, health, addresses: RefCell::default() }
+    }
+
+    /// What is known of the nodes of upstreams.
+    pub(super) fn health(&self) -> &HealthChecks {
+        &self.health
     }
 
     /// The connections to `host:port`.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::balance::Open;
 use super::pool::Lease;
 use super::{UpstreamError, error};
 use crate::body::{BodyError, Sending};
@@ -27,13 +28,21 @@ enum Source {
         lease: Option<Lease>,
         /// The request, if it has a body.
         sending: Option<Rc<Sending>>,
+        /// What its node counts, until this is dropped.
+        _open: Option<Open>,
         stall: Stall,
     },
 }
 
 impl UpstreamBody {
-    pub(super) fn new(body: Incoming, lease: Lease, sending: Option<Rc<Sending>>, limit: Duration) -> Self {
-        let source = Source::Connection { body, lease: Some(lease), sending, stall: Stall::new(limit) };
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        sending: Option<Rc<Sending>>,
+        open: Option<Open>,
+        limit: Duration,
+    ) -> Self {
+        let source = Source::Connection { body, lease: Some(lease), sending, _open: open, stall: Stall::new(limit) };
         let mut body = UpstreamBody(source);
         body.end_if_ended();
         body
@@ -70,7 +79,7 @@ impl Body for UpstreamBody {
         let (body, lease, sending, stall) = match &mut this.0 {
             Source::Whole(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Source::Whole(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Source::Connection { body, lease, sending, stall } => (body, lease, sending, stall),
+            Source::Connection { body, lease, sending, stall, .. } => (body, lease, sending, stall),
         };
         let frame = match Pin::new(body).poll_frame(cx) {
             Poll::Pending if stall.poll(cx).is_ready() => Some(Err(UpstreamError::ReadTimeout.into())),

@@ -19,6 +19,7 @@ macro_rules! cases {
 }
 
 mod answers;
+mod balancing;
 mod bodies;
 mod callouts;
 mod client;
@@ -29,6 +30,7 @@ mod frames;
 mod grpc;
 mod grpc_server;
 mod heads;
+mod health;
 mod http2;
 mod lifecycle;
 mod limits;
@@ -60,6 +62,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         answers::trials(),
+        balancing::trials(),
         bodies::trials(),
         callouts::trials(),
         endpoints::trials(),
@@ -67,6 +70,7 @@ fn main() {
         faults::trials(),
         grpc::trials(),
         heads::trials(),
+        health::trials(),
         http2::trials(),
         lifecycle::trials(),
         limits::trials(),
