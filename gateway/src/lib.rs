@@ -23,10 +23,12 @@ mod proxy;
 mod route;
 mod server;
 mod stall;
+mod tls;
 mod upstream;
 mod worker;
 
 pub use endpoints::EndpointAddresses;
 pub use metrics::Metrics;
 pub use server::{ServeError, Server, Settings};
+pub use tls::TlsError;
 pub use upstream::{HealthChecks, NodeHealth, PoolLimits, UpstreamHealth};

@@ -19,6 +19,7 @@ use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
 use crate::metrics::{Meter, RouteMetrics, WorkerMetrics};
 use crate::path::normalised_uri;
 use crate::route::Router;
+use crate::tls::Certificates;
 use crate::upstream::{Node, Pool, Subject, Upstream, UpstreamBody, UpstreamError};
 
 /// What one worker serves requests with.
@@ -26,6 +27,8 @@ use crate::upstream::{Node, Pool, Subject, Upstream, UpstreamBody, UpstreamError
 pub(crate) struct Proxy {
     snapshot: RefCell<Rc<Snapshot>>,
     metrics: Arc<WorkerMetrics>,
+    /// Those of the listeners that speak TLS.
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// A configuration as one worker serves it. A request keeps the one that it began with.
@@ -82,10 +85,7 @@ impl Snapshot {
             Ok(Some(uri)) => *request.uri_mut() = uri,
             Err(bad) => return Err((StatusCode::BAD_REQUEST, format!("400 Bad Request: {bad}"))),
         }
-        let uri = request.uri();
-        let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-        let authority = uri.authority().map(uri::Authority::as_str).or_else(host);
-        match self.router.find(request.method(), authority, uri.path()) {
+        match self.router.find(request.method(), authority(request), request.uri().path()) {
             Some(route) => Ok(Rc::clone(&self.routes[route])),
             None => Err((StatusCode::NOT_FOUND, "404 Route Not Found".to_owned())),
         }
@@ -93,8 +93,12 @@ impl Snapshot {
 }
 
 impl Proxy {
-    pub(crate) fn new(snapshot: Snapshot, metrics: &Arc<WorkerMetrics>) -> Self {
-        Proxy { snapshot: RefCell::new(Rc::new(snapshot)), metrics: Arc::clone(metrics) }
+    pub(crate) fn new(
+        snapshot: Snapshot,
+        certificates: Option<Arc<Certificates>>,
+        metrics: &Arc<WorkerMetrics>,
+    ) -> Self {
+        Proxy { snapshot: RefCell::new(Rc::new(snapshot)), metrics: Arc::clone(metrics), certificates }
     }
 
     /// Answers a request.
@@ -126,6 +130,11 @@ impl Proxy {
         if request.method() == Method::CONNECT {
             return Ok(answer::status(StatusCode::METHOD_NOT_ALLOWED, exchange));
         }
+        if let (Some(tls), Some(certificates)) = (exchange.client().tls(), &self.certificates)
+            && !certificates.admit(tls, authority(&request))
+        {
+            return Ok(answer::status(StatusCode::MISDIRECTED_REQUEST, exchange));
+        }
         let route = match snapshot.route(&mut request) {
             Ok(route) => route,
             Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
@@ -136,6 +145,12 @@ impl Proxy {
             Some(chain) => chain::run(chain, &route, request, exchange).await,
         }
     }
+}
+
+/// Whom a request is for: what its URI says counts, then the field.
+fn authority<B>(request: &Request<B>) -> Option<&str> {
+    let host = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    request.uri().authority().map(uri::Authority::as_str).or_else(host)
 }
 
 /// Passes a request through to the upstream, its headers unconverted and its body untouched.

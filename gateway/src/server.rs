@@ -17,6 +17,7 @@ use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, PluginsError};
+use crate::tls::{Certificates, TlsError};
 use crate::upstream::{HealthChecks, PoolLimits};
 use crate::worker::{self, Phase};
 
@@ -76,6 +77,9 @@ pub enum ServeError {
     /// A route uses plugins, and none were given: the embedder's fault.
     #[error("the configuration uses plugins that were not loaded")]
     NoPlugins,
+    /// A certificate cannot be used.
+    #[error("a certificate {0}")]
+    Tls(#[from] TlsError),
     /// The system has no thread, timer or signal left for us.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -89,6 +93,8 @@ pub enum ServeError {
 pub struct Server {
     addresses: Vec<SocketAddr>,
     endpoints: Endpoints,
+    /// How many of them, the first ones, are without TLS.
+    plain: usize,
     drain: Duration,
     phase: watch::Sender<Phase>,
     ended: mpsc::UnboundedReceiver<()>,
@@ -110,18 +116,28 @@ impl Server {
         let preparer = settings.plugins.as_ref().filter(|_| needed).map(Plugins::preparer).transpose()?;
         let count = settings.config.workers.or_else(|| thread::available_parallelism().ok());
         let count = count.map_or(1, NonZeroUsize::get);
+        let ssl = &settings.config.ssl;
+        let certificates = (!ssl.listen.is_empty()).then(|| Certificates::new(ssl)).transpose()?.map(Arc::new);
         let (phase, phases) = watch::channel(Phase::Serve);
         let state = State::new(&settings.config, &settings.metrics, phases.clone());
         // Asked already while it starts.
         let endpoints = Endpoints::start(&state, &settings.metrics, phases.clone())?;
         let (ending, ended) = mpsc::unbounded_channel();
         let (tell, told) = std::sync::mpsc::channel();
-        let mut server =
-            Server { addresses: Vec::new(), endpoints, drain: settings.drain, phase, ended, workers: Vec::new() };
+        let mut server = Server {
+            addresses: Vec::new(),
+            plain: settings.config.listen.len(),
+            endpoints,
+            drain: settings.drain,
+            phase,
+            ended,
+            workers: Vec::new(),
+        };
         // Dropped before the server, which waits for workers that may wait for theirs.
         let mut hands = Vec::with_capacity(count);
         for number in 0..count {
             let (settings, phases) = (settings.clone(), phases.clone());
+            let certificates = certificates.clone();
             let ending = Ending { ended: ending.clone(), told: tell.clone() };
             let (tell, preparer) = (tell.clone(), preparer.clone());
             let (hand, listeners) = std::sync::mpsc::channel();
@@ -135,7 +151,7 @@ impl Server {
                 let ready = || {
                     let _ = tell.send(Ok(()));
                 };
-                let ended = worker::run(&settings, preparer, phases, listeners, ready);
+                let ended = worker::run(&settings, certificates, preparer, phases, listeners, ready);
                 // Who started it may be waiting for it to serve.
                 ended.map_err(|error| tell.send(Err(error))).is_ok()
             };
@@ -146,7 +162,7 @@ impl Server {
         let all = || (0..count).try_for_each(|_| told.recv().unwrap_or(Err(ServeError::WorkerEnded)));
         all()?;
         let mut shares: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for address in &settings.config.listen {
+        for address in settings.config.listen.iter().chain(&settings.config.ssl.listen) {
             let failed = |source| ServeError::Listen { address: *address, source };
             let listeners = listen::bind(*address, count).map_err(failed)?;
             server.addresses.push(listeners[0].local_addr().map_err(failed)?);
@@ -159,7 +175,7 @@ impl Server {
         Ok(server)
     }
 
-    /// The addresses that are listened on, in the order of the configuration; ports are the real ones.
+    /// The addresses that are listened on, in the order of the configuration, those with TLS last; ports are the real ones.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -179,8 +195,9 @@ impl Server {
         runtime.block_on(async {
             // Before the lines at which others know that they may send signals.
             let mut signals = Signals::new()?;
-            for address in &self.addresses {
-                tracing::info!("listening on http://{address}");
+            for (index, address) in self.addresses.iter().enumerate() {
+                let scheme = if index < self.plain { "http" } else { "https" };
+                tracing::info!("listening on {scheme}://{address}");
             }
             self.endpoints.addresses().log();
             tokio::select! {

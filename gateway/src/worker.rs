@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
@@ -27,6 +28,7 @@ use crate::listen::BACKLOG;
 use crate::metrics::WorkerMetrics;
 use crate::proxy::{Proxy, Snapshot};
 use crate::server::{ServeError, Settings};
+use crate::tls::Certificates;
 use crate::upstream::Pool;
 
 /// What a worker is to do.
@@ -44,6 +46,7 @@ pub(crate) enum Phase {
 struct Shared {
     settings: Settings,
     proxy: Rc<Proxy>,
+    certificates: Option<Arc<Certificates>>,
     http: http1::Builder,
     metrics: Arc<WorkerMetrics>,
     draining: Cell<bool>,
@@ -62,6 +65,7 @@ struct Shared {
 /// and may block; `None` ends the worker. `ready` is called when it serves.
 pub(crate) fn run(
     settings: &Settings,
+    certificates: Option<Arc<Certificates>>,
     preparer: Option<Preparer>,
     mut phase: watch::Receiver<Phase>,
     listeners: impl FnOnce() -> Option<Vec<StdListener>>,
@@ -91,7 +95,12 @@ pub(crate) fn run(
         http.max_headers(settings.head.lines);
     }
     let shared = Rc::new(Shared {
-        proxy: Rc::new(Proxy::new(Snapshot::new(&settings.config, &pool, chains, &metrics), &metrics)),
+        proxy: Rc::new(Proxy::new(
+            Snapshot::new(&settings.config, &pool, chains, &metrics),
+            certificates.clone(),
+            &metrics,
+        )),
+        certificates,
         settings: settings.clone(),
         http,
         metrics,
@@ -106,9 +115,10 @@ pub(crate) fn run(
     let Some(listeners) = listeners() else { return Ok(()) };
     let ended = local.block_on(&runtime, async {
         let mut accepting = JoinSet::new();
-        for listener in listeners {
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let is_plain = index < settings.config.listen.len();
             let listener = TcpListener::from_std(listener)?;
-            accepting.spawn_local(accept(listener, Rc::clone(&shared), phase.clone()));
+            accepting.spawn_local(accept(listener, is_plain, Rc::clone(&shared), phase.clone()));
         }
         // These end only by a panic.
         let mut lasting: JoinSet<()> = JoinSet::new();
@@ -178,7 +188,7 @@ fn died(what: &str, error: &JoinError) -> ServeError {
 
 /// Accepts until draining begins, and then what is waiting already, which is at most what the backlog holds: clients that
 /// keep coming, or no descriptors, must not keep it from ending.
-async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Receiver<Phase>) {
+async fn accept(listener: TcpListener, is_plain: bool, shared: Rc<Shared>, mut phase: watch::Receiver<Phase>) {
     let mut pause = FIRST_PAUSE;
     let mut waiting = BACKLOG;
     loop {
@@ -198,7 +208,12 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>, mut phase: watch::Rec
                 pause = FIRST_PAUSE;
                 shared.connections.set(shared.connections.get() + 1);
                 shared.metrics.connection_begins();
-                spawn_local(serve(stream, client, Live(Rc::clone(&shared))));
+                let live = Live(Rc::clone(&shared));
+                if is_plain {
+                    spawn_local(serve(stream, client, live));
+                } else {
+                    spawn_local(serve_tls(stream, client, live));
+                }
             }
             // The client went away before it was accepted.
             Err(error) if is_of_the_client(&error) => {}
@@ -265,14 +280,31 @@ impl Drop for Live {
 }
 
 async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {
+    let (local, id) = live.0.begin(&stream, address);
+    serve_http(stream, Client::new(address, local, id), &live.0).await;
+}
+
+async fn serve_tls(stream: TcpStream, address: SocketAddr, live: Live) {
     let shared = &*live.0;
-    // Only a matter of speed.
-    let _ = stream.set_nodelay(true);
-    // A socket that does not know its own address is about to fail.
-    let local = stream.local_addr().unwrap_or(address);
-    let id = shared.accepted.get() + 1;
-    shared.accepted.set(id);
-    let client = Client::new(address, local, id);
+    let (local, id) = shared.begin(&stream, address);
+    let Some(certificates) = &shared.certificates else { return };
+    match certificates.accept(stream, shared.settings.client.head).await {
+        Ok((stream, tls, is_http2)) => {
+            let client = Client::secured(address, local, id, tls);
+            if is_http2 {
+                let gate = FrameGate::new(stream, Vec::new(), shared.settings.client.linger);
+                http2::serve(gate, client, shared.serving(), shared.drained()).await;
+            } else {
+                serve_http(stream, client, shared).await;
+            }
+        }
+        Err(error) => tracing::info!(client = %address, "no TLS: {error}"),
+    }
+}
+
+/// Serves a connection that is HTTP/1.1, or HTTP/2 if it begins so.
+async fn serve_http<S: AsyncRead + AsyncWrite + Unpin>(stream: S, client: Rc<Client>, shared: &Shared) {
+    let address = client.address();
     let gate = Gate::new(stream, shared.settings.head, shared.settings.client, Rc::clone(&client));
     let service = service_fn(|request: http::Request<Incoming>| {
         let exchange = client.begin();
@@ -300,6 +332,15 @@ async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {
 }
 
 impl Shared {
+    /// Begins with a connection: the address that it came to, and its number.
+    fn begin(&self, stream: &TcpStream, address: SocketAddr) -> (SocketAddr, u64) {
+        // Only a matter of speed.
+        let _ = stream.set_nodelay(true);
+        self.accepted.set(self.accepted.get() + 1);
+        // A socket that does not know its own address is about to fail.
+        (stream.local_addr().unwrap_or(address), self.accepted.get())
+    }
+
     /// Serves a connection to its end.
     async fn serve_http1<C: Http1>(&self, client: &Client, mut connection: Pin<&mut C>) -> hyper::Result<()> {
         let mut drained = pin!(self.drain.notified());

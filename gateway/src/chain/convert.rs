@@ -32,7 +32,7 @@ pub(crate) enum RequestError {
 }
 
 /// The list of a request, in one that is empty.
-pub(crate) fn request_list(list: &mut HeaderList, head: &mut request::Parts) -> Kept {
+pub(crate) fn request_list(list: &mut HeaderList, head: &mut request::Parts, scheme: &'static str) -> Kept {
     let kept = keep(&mut head.headers);
     head.headers.remove(header::EXPECT);
     let host = head.headers.remove(header::HOST);
@@ -45,7 +45,7 @@ pub(crate) fn request_list(list: &mut HeaderList, head: &mut request::Parts) -> 
         (b":method", head.method.as_str().as_bytes()),
         (b":path", path.as_bytes()),
         (b":authority", authority),
-        (b":scheme", b"http"),
+        (b":scheme", scheme.as_bytes()),
     ];
     fill(list, &pseudo, &head.headers);
     kept
@@ -194,7 +194,7 @@ mod tests {
 
     fn listed(head: &mut request::Parts) -> (HeaderList, Kept) {
         let mut list = HeaderList::default();
-        let kept = request_list(&mut list, head);
+        let kept = request_list(&mut list, head, "http");
         (list, kept)
     }
 

@@ -90,9 +90,10 @@ pub(crate) async fn run(
         ("xds.route_name", Bytes::copy_from_slice(route.id.as_bytes())),
     ];
     let method = head.method.clone();
+    let scheme = if exchange.client().tls().is_some() { "https" } else { "http" };
     let (key, kept) = chain.guests.with(|worker| {
         let mut list = worker.empty_headers();
-        let kept = convert::request_list(&mut list, &mut head);
+        let kept = convert::request_list(&mut list, &mut head, scheme);
         (worker.open(Arc::clone(&chain.links), list, of_connection.chain(attributes)), kept)
     });
     let mut run = Run {

@@ -9,13 +9,15 @@ use super::error::Problem;
 use super::parser::Parser;
 use super::values::Scalar;
 use super::yaml::At;
-use super::{endpoints, limits, plugin, route, upstream};
+use super::{endpoints, limits, plugin, route, tls, upstream};
 
 /// The configuration file as it is written, before anything is known to make sense.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
     pub(super) listen: At<Vec<At<Scalar>>>,
+    pub(super) ssl: Option<tls::raw::Ssl>,
+    pub(super) ssls: Option<Vec<At<tls::raw::Certificate>>>,
     pub(super) workers: Option<At<Scalar>>,
     pub(super) paths: Option<limits::raw::Paths>,
     pub(super) limits: Option<limits::raw::WorkerLimits>,
@@ -29,6 +31,7 @@ pub(super) struct File {
 pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>> {
     let mut parser = Parser { directory, problems: Vec::new() };
     let listen = parser.listen(&raw.listen);
+    let ssl = parser.ssl(raw.ssl, raw.ssls.unwrap_or_default(), &listen);
     let workers = raw.workers.as_ref().and_then(|workers| parser.workers(workers));
     let paths = limits::paths(&raw.paths.unwrap_or_default());
     let limits = parser.worker_limits(&raw.limits.unwrap_or_default());
@@ -39,7 +42,7 @@ pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, workers, paths, limits, endpoints, plugins, upstreams, routes });
+        return Ok(Config { listen, ssl, workers, paths, limits, endpoints, plugins, upstreams, routes });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)

@@ -9,6 +9,7 @@ mod near;
 mod parser;
 mod plugin;
 mod route;
+mod tls;
 mod upstream;
 mod values;
 mod yaml;
@@ -29,6 +30,7 @@ pub use error::{ConfigError, Place, Problem};
 pub use limits::{EscapedSlashes, PathRules, WorkerLimits};
 pub use plugin::{FailPolicy, PluginConfig, PluginLimits};
 pub use route::{HostPattern, PluginUse, RouteConfig, UriPattern};
+pub use tls::{CertificateConfig, Pem, SslConfig};
 pub use upstream::{
     ActiveCheck, Balancing, CheckKind, Checks, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost,
     PassiveCheck, Thresholds, Timeouts, UpstreamConfig,
@@ -43,6 +45,8 @@ pub const MAX_FILE_BYTES: u64 = 16 << 20;
 pub struct Config {
     /// Addresses to listen on; at least one, each once.
     pub listen: Vec<SocketAddr>,
+    /// Listeners that speak TLS, and their certificates.
+    pub ssl: SslConfig,
     /// How many workers serve; `None` is one per core.
     pub workers: Option<NonZeroUsize>,
     /// How paths of requests are taken.

@@ -226,7 +226,7 @@ fn parse_method(text: &str) -> Result<Method, String> {
     })
 }
 
-fn host_pattern(text: &str) -> Result<HostPattern, String> {
+pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     let (name, suffix) = match text.strip_prefix('*') {
         Some(rest) if rest.starts_with('.') && rest.len() > 1 => (rest, true),
         Some(_) => return Err("must be a host, or * with a domain, as *.example.com".to_owned()),

@@ -410,3 +410,40 @@ fn what_cannot_be_read_is_said_with_its_path() {
     std::fs::write(&large, vec![b'#'; MAX_FILE_BYTES as usize + 1]).unwrap();
     assert!(matches!(Config::load(&large), Err(ConfigError::TooLarge { .. })));
 }
+
+#[test]
+fn certificates_are_judged_where_they_are() {
+    let file = |ssl: &str| format!("listen: [127.0.0.1:1]\n{ssl}\nroutes: []\n");
+    let problems = |ssl: &str| match Config::parse(&file(ssl), Path::new("nowhere/test.yaml")) {
+        Err(ConfigError::Invalid { problems, .. }) => {
+            problems.into_iter().map(|problem| format!("{}: {}", problem.key, problem.cause)).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let key = rcgen::KeyPair::generate().unwrap();
+    let pem = rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+    let text = |pem: &str| serde_json::to_string(pem).unwrap();
+    let (cert, other) = (text(&pem), text(&rcgen::KeyPair::generate().unwrap().serialize_pem()));
+    let key = text(&key.serialize_pem());
+    let good = format!("ssls: [{{ cert: {cert}, key: {key}, snis: [A.example, '*.b.example'] }}]");
+    let config = Config::parse(&file(&format!("ssl: {{ listen: [127.0.0.1:2] }}\n{good}")), Path::new("")).unwrap();
+    assert_eq!(config.ssl.listen.len(), 1);
+    assert_eq!(config.ssl.certificates[0].snis[0], HostPattern::Exact("a.example".into()));
+    assert!(!format!("{config:?}").contains("BEGIN"));
+    for (ssl, expected) in [
+        ("ssl: { listen: [127.0.0.1:2] }".to_owned(), "ssl.listen: has no certificate to show"),
+        (format!("ssl: {{ listen: [127.0.0.1:1] }}\n{good}"), "ssl.listen[0]: is given twice"),
+        (format!("ssl: {{ listen: [], fallback_sni: c }}\n{good}"), "ssl.fallback_sni: none of ssls is for this name"),
+        (format!("ssls: [{{ cert: {cert}, key: {other}, snis: [a] }}]"), "ssls[0]: cannot be used: "),
+        (format!("ssls: [{{ cert: {key}, key: {key}, snis: [a] }}]"), "ssls[0]: cannot be used: has no certificate"),
+        (format!("ssls: [{{ cert: {cert}, key: {cert}, snis: [a] }}]"), "ssls[0]: cannot be used: has no private key"),
+        (format!("ssls: [{{ cert: none.pem, key: {key}, snis: [] }}]"), "ssls[0].snis: is empty"),
+        (
+            format!("ssls: [{{ cert: none.pem, key: {key}, snis: [a] }}]"),
+            "ssls[0].cert: `none.pem` is no PEM, and cannot",
+        ),
+    ] {
+        let found = problems(&ssl);
+        assert!(found.iter().any(|found| found.starts_with(expected)), "{ssl:.100}: {found:?}");
+    }
+}

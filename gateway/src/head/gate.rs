@@ -45,11 +45,25 @@ impl Default for ClientLimits {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
-    attributes: [(&'static str, Bytes); 6],
+    attributes: Vec<(&'static str, Bytes)>,
+    tls: Option<ClientTls>,
     requests: Cell<u64>,
     running: Cell<u32>,
     /// Who waits for the last request to be answered.
     waiting: RefCell<Option<Waker>>,
+}
+
+/// What is known of a client that speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// The number of the certificate that it was shown.
+    pub certificate: usize,
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The host that it asked for.
+    pub server_name: Option<String>,
+    /// Whether it has shown a certificate, which was verified.
+    pub is_verified: bool,
 }
 
 /// A request that is being answered, from when it was taken to when its response's body was dropped.
@@ -59,19 +73,35 @@ pub struct Exchange(Rc<Client>);
 impl Client {
     /// A client that was accepted, on this address of the host, as the worker's connection of this number.
     pub fn new(address: SocketAddr, local: SocketAddr, id: u64) -> Rc<Self> {
+        Self::with(address, local, id, None)
+    }
+
+    /// The same, over TLS.
+    pub fn secured(address: SocketAddr, local: SocketAddr, id: u64, tls: ClientTls) -> Rc<Self> {
+        Self::with(address, local, id, Some(tls))
+    }
+
+    fn with(address: SocketAddr, local: SocketAddr, id: u64, tls: Option<ClientTls>) -> Rc<Self> {
         let text = |address: SocketAddr| Bytes::from(address.to_string());
         let int = |number: u64| Bytes::copy_from_slice(&number.to_le_bytes());
-        let attributes = [
+        let is_verified = tls.as_ref().is_some_and(|tls| tls.is_verified);
+        let mut attributes = vec![
             ("source.address", text(address)),
             ("source.port", int(address.port().into())),
             ("destination.address", text(local)),
             ("destination.port", int(local.port().into())),
             ("connection.id", int(id)),
-            ("connection.mtls", Bytes::from_static(&[0])),
+            ("connection.mtls", Bytes::from_static(if is_verified { &[1] } else { &[0] })),
         ];
+        if let Some(tls) = &tls {
+            attributes.push(("connection.tls_version", Bytes::from_static(tls.version.as_bytes())));
+            let name = tls.server_name.as_ref();
+            attributes.extend(name.map(|name| ("connection.requested_server_name", Bytes::from(name.clone()))));
+        }
         Rc::new(Client {
             address,
             attributes,
+            tls,
             requests: Cell::new(0),
             running: Cell::new(0),
             waiting: RefCell::new(None),
@@ -86,6 +116,11 @@ impl Client {
     /// What properties say of its connection, by Envoy's names.
     pub fn attributes(&self) -> impl Iterator<Item = (&'static str, Bytes)> {
         self.attributes.iter().cloned()
+    }
+
+    /// What is known of it if it speaks TLS.
+    pub fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
     }
 
     /// How many requests it has sent.

@@ -18,7 +18,7 @@ mod refusal;
 
 pub use frame_gate::{FrameGate, Watch};
 pub use frames::{Flood, Frames};
-pub use gate::{Client, ClientLimits, Exchange, Gate};
+pub use gate::{Client, ClientLimits, ClientTls, Exchange, Gate};
 pub use http2::judge_fields;
 pub use judge::{HeadLimits, Judge, Verdict};
 pub use refusal::Refusal;

@@ -41,6 +41,7 @@ mod plugins;
 mod proxying;
 mod sharing;
 mod sink;
+mod tls;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -80,6 +81,7 @@ fn main() {
         plugins::trials(),
         proxying::trials(),
         sharing::trials(),
+        tls::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
 }
@@ -91,6 +93,14 @@ fn trial(module: &str, case: &str, engine: Option<&str>, run: impl FnOnce() + Se
         run();
         Ok(())
     })
+}
+
+/// A case that needs a program. Without it the case is ignored, with the program's name; `CHASSIS_REQUIRE=all` has it fail.
+fn trial_with(tool: &str, module: &str, case: &str, run: impl FnOnce() + Send + 'static) -> Trial {
+    let is_there = std::process::Command::new(tool).arg("--version").output().is_ok();
+    let is_required = std::env::var("CHASSIS_REQUIRE").is_ok_and(|required| required == "all");
+    let trial = trial(module, case, None, run);
+    if is_there || is_required { trial } else { trial.with_kind(format!("needs {tool}")).with_ignored_flag(true) }
 }
 
 /// A gateway that is shut down when it is dropped.
