@@ -119,7 +119,7 @@ impl Server {
         let ssl = &settings.config.ssl;
         let certificates = (!ssl.listen.is_empty()).then(|| Certificates::new(ssl)).transpose()?.map(Arc::new);
         let (phase, phases) = watch::channel(Phase::Serve);
-        let state = State::new(&settings.config, &settings.metrics, phases.clone());
+        let state = State::new(&settings, phases.clone());
         // Asked already while it starts.
         let endpoints = Endpoints::start(&state, &settings.metrics, phases.clone())?;
         let (ending, ended) = mpsc::unbounded_channel();

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::endpoints::{Asked, Handler, json, text};
 use crate::metrics::Metrics;
+use crate::server::Settings;
+use crate::upstream::HealthChecks;
 use crate::worker::Phase;
 
 /// What is known of a gateway while it runs.
@@ -20,15 +22,17 @@ use crate::worker::Phase;
 pub(crate) struct State {
     config: Mutex<Arc<Config>>,
     metrics: Metrics,
+    health: HealthChecks,
     started: AtomicBool,
     phase: watch::Receiver<Phase>,
 }
 
 impl State {
-    pub(crate) fn new(config: &Arc<Config>, metrics: &Metrics, phase: watch::Receiver<Phase>) -> Arc<Self> {
+    pub(crate) fn new(settings: &Settings, phase: watch::Receiver<Phase>) -> Arc<Self> {
         Arc::new(State {
-            config: Mutex::new(Arc::clone(config)),
-            metrics: metrics.clone(),
+            config: Mutex::new(Arc::clone(&settings.config)),
+            metrics: settings.metrics.clone(),
+            health: settings.health.clone(),
             started: AtomicBool::new(false),
             phase,
         })
@@ -66,6 +70,11 @@ impl Control {
             ["route", id, "chain"] => route(&config, id).map(|route| shown::chain(&config, route)),
             ["upstreams"] => Some(config.upstreams.iter().map(shown::upstream).collect()),
             ["upstream", id] => config.upstreams.iter().find(|upstream| upstream.id == *id).map(shown::upstream),
+            ["healthcheck"] => Some(self.0.health.snapshot().iter().map(|health| value!(health)).collect()),
+            ["healthcheck", of, id] => {
+                let name = format!("{of}/{id}");
+                self.0.health.snapshot().iter().find(|health| health.name == name).map(|health| value!(health))
+            }
             ["plugins"] => Some(shown::plugins(&config, &self.0.metrics.plugins())),
             _ => None,
         }

@@ -20,6 +20,7 @@ cases! {
         requests_are_counted_by_route_and_status,
         metrics_of_guests_are_told_and_all_of_it_parses,
         routes_upstreams_and_chains_are_shown,
+        the_health_of_nodes_is_shown,
         it_is_not_ready_while_it_drains,
         what_is_malformed_or_too_much_is_refused,
     ]
@@ -195,6 +196,27 @@ fn routes_upstreams_and_chains_are_shown() {
     }
     assert_eq!(get(control, "/healthz").text(), "ok\n");
     assert_eq!(get(control, "/readyz").status, 200);
+}
+
+fn the_health_of_nodes_is_shown() {
+    // Nobody listens on what was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let checks = "checks: { active: { type: tcp, unhealthy: { interval: 100ms, tcp_failures: 1 } } }";
+    let (_gateway, _, control) =
+        plain(&format!("[{{ id: a, uri: /*, upstream: {{ nodes: {{ \"{free}\": 1 }}, {checks} }} }}]"));
+    let begin = std::time::Instant::now();
+    let shown = loop {
+        let shown = json(control, "/v1/healthcheck/routes/a");
+        if shown["nodes"][0]["status"] == "unhealthy" {
+            break shown;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(10), "{shown}");
+        thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!((&shown["name"], &shown["type"]), (&"routes/a".into(), &"tcp".into()));
+    assert_eq!(shown["nodes"][0]["address"], free.to_string());
+    assert_eq!(json(control, "/v1/healthcheck").as_array().unwrap().len(), 1);
+    assert_eq!(get(control, "/v1/healthcheck/upstreams/a").status, 404);
 }
 
 fn it_is_not_ready_while_it_drains() {
