@@ -76,7 +76,9 @@ fn failure(error: &UpstreamError) -> CalloutFailure {
         UpstreamError::ConnectTimeout | UpstreamError::SendTimeout | UpstreamError::ReadTimeout => {
             CalloutFailure::Timeout
         }
-        UpstreamError::Broken(_) | UpstreamError::Switching | UpstreamError::Coding => CalloutFailure::Reset,
+        UpstreamError::Broken(_) | UpstreamError::Stream(_) | UpstreamError::Switching | UpstreamError::Coding => {
+            CalloutFailure::Reset
+        }
         UpstreamError::Client(_) => CalloutFailure::Request,
     }
 }

@@ -33,7 +33,7 @@ pub use route::{HostPattern, PluginUse, RouteConfig, UriPattern};
 pub use tls::{CertificateConfig, Pem, SslConfig};
 pub use upstream::{
     ActiveCheck, Balancing, CheckKind, Checks, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost,
-    PassiveCheck, Thresholds, Timeouts, UpstreamConfig,
+    PassiveCheck, Scheme, Thresholds, Timeouts, UpstreamConfig, UpstreamTls,
 };
 
 /// The most bytes that a configuration file may have.

@@ -1,8 +1,9 @@
-//! TLS with clients: which certificate a name gets, and whom it lets in.
+//! TLS with clients: which certificate a name gets, and whom it lets in; and with upstreams.
 //!
 //! Each certificate has a configuration of its own, sessions that are resumed included: what a client has shown for one
 //! name counts for no other.
 
+mod client;
 mod pem;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+pub(crate) use self::client::{Connector, client_config};
 pub use self::pem::TlsError;
 pub(crate) use self::pem::{authorities, certificates, key};
 

@@ -21,6 +21,9 @@ pub enum TlsError {
     /// It is not PEM.
     #[error("is not PEM: {0}")]
     Pem(PemError),
+    /// A host that no certificate can be for.
+    #[error("no certificate can be for that host")]
+    Name,
     /// What it says cannot be used.
     #[error(transparent)]
     Rustls(#[from] rustls::Error),

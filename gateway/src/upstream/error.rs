@@ -26,6 +26,9 @@ pub(crate) enum UpstreamError {
     /// It closed the connection, or what it sent is not HTTP.
     #[error("{}", chain(.0))]
     Broken(hyper::Error),
+    /// The same, on a stream of HTTP/2.
+    #[error("{}", chain(.0))]
+    Stream(h2::Error),
     /// It wants to leave HTTP, which nobody asked for.
     #[error("answered with 101 Switching Protocols")]
     Switching,
@@ -41,9 +44,11 @@ impl UpstreamError {
     /// What the client gets.
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            UpstreamError::Connect(_) | UpstreamError::Broken(_) | UpstreamError::Switching | UpstreamError::Coding => {
-                StatusCode::BAD_GATEWAY
-            }
+            UpstreamError::Connect(_)
+            | UpstreamError::Broken(_)
+            | UpstreamError::Stream(_)
+            | UpstreamError::Switching
+            | UpstreamError::Coding => StatusCode::BAD_GATEWAY,
             UpstreamError::ConnectTimeout | UpstreamError::SendTimeout | UpstreamError::ReadTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }

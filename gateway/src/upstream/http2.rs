@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS to an upstream that is known to speak it: one connection per address and worker, for all that is
+//! HTTP/2 to an upstream that is known to speak it: one connection per address and worker, for all that is
 //! under way there at once. A connection that its upstream has ended, or is about to, is replaced at the next use.
 
 use std::cell::RefCell;
@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::UpstreamError;
+use crate::tls::Connector;
 
 /// The connection to one address.
 #[derive(Default)]
@@ -33,6 +35,12 @@ struct Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+impl fmt::Debug for Http2Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Http2Lease")
     }
 }
 
@@ -57,8 +65,15 @@ impl Drop for Http2Lease {
 
 impl Shared {
     /// The connection, which is made if there is none. It is kept for others unless `keep` is false.
-    pub(super) async fn get(&self, name: &str, limit: Duration, keep: bool) -> Result<Http2Lease, UpstreamError> {
-        if let Some(lease) = self.ready().await {
+    pub(super) async fn get(
+        &self,
+        name: &str,
+        tls: Option<&Connector>,
+        limit: Duration,
+        keep: bool,
+    ) -> Result<Http2Lease, UpstreamError> {
+        let ready = tokio::time::timeout(limit, self.ready()).await;
+        if let Some(lease) = ready.map_err(|_| UpstreamError::ConnectTimeout)? {
             return Ok(lease);
         }
         // Of those that find none, one makes it.
@@ -66,7 +81,7 @@ impl Shared {
         if let Some(lease) = self.ready().await {
             return Ok(lease);
         }
-        let connection = Rc::new(match tokio::time::timeout(limit, connect(name)).await {
+        let connection = Rc::new(match tokio::time::timeout(limit, connect(name, tls)).await {
             Ok(connected) => connected.map_err(UpstreamError::Connect)?,
             Err(_) => return Err(UpstreamError::ConnectTimeout),
         });
@@ -103,10 +118,17 @@ impl Shared {
     }
 }
 
-async fn connect(name: &str) -> io::Result<Connection> {
+async fn connect(name: &str, tls: Option<&Connector>) -> io::Result<Connection> {
     let stream = TcpStream::connect(name).await?;
     // Only a matter of speed.
     let _ = stream.set_nodelay(true);
+    match tls {
+        None => begin(name, stream).await,
+        Some(tls) => begin(name, tls.connect(stream).await?).await,
+    }
+}
+
+async fn begin<S: AsyncRead + AsyncWrite + Unpin + 'static>(name: &str, stream: S) -> io::Result<Connection> {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)

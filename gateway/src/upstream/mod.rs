@@ -8,6 +8,7 @@ mod health;
 mod http2;
 mod pool;
 mod response;
+mod stream;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -47,6 +48,7 @@ pub(crate) struct Upstream {
     retries: usize,
     retry_timeout: Option<Duration>,
     timeouts: Timeouts,
+    http2: bool,
 }
 
 #[derive(Debug)]
@@ -107,7 +109,10 @@ impl Upstream {
         let target = |node: &NodeConfig| Target {
             node: match &node.address {
                 NodeAddress::Echo => Node::Echo,
-                NodeAddress::Tcp(name) => Node::Tcp(pool.address(name)),
+                NodeAddress::Tcp(name) => {
+                    let tls = config.scheme.tls.as_ref();
+                    Node::Tcp(pool.address(name, tls.map(|tls| (tls, tls.name_of(name, &config.pass_host)))))
+                }
             },
             host: match &config.pass_host {
                 PassHost::Pass => None,
@@ -144,6 +149,7 @@ impl Upstream {
             retries: config.retries.map_or(usize::MAX, |retries| retries as usize).min(config.nodes.len() - 1),
             retry_timeout: config.retry_timeout,
             timeouts: config.timeout,
+            http2: config.scheme.http2,
         }
     }
 
@@ -264,6 +270,10 @@ impl Upstream {
             Node::Echo => return echo::answer(request).await.map_err(|error| (error, None)),
             Node::Tcp(address) => address,
         };
+        if self.http2 {
+            // Its future is large, and only who needs it pays for it.
+            return Box::pin(self.on_stream(address, request, sending, open)).await;
+        }
         let mut request = request;
         let mut replay = None;
         loop {
@@ -296,6 +306,30 @@ impl Upstream {
         }
     }
 
+    /// Sends a request on a stream of HTTP/2, and again if it was not taken, or if it is safe and was not answered.
+    async fn on_stream(
+        &self,
+        address: &Rc<Address>,
+        request: Request<RequestBody>,
+        sending: Option<&Rc<Sending>>,
+        open: &mut Option<Open>,
+    ) -> Result<Response<UpstreamBody>, Failed> {
+        let replay = copy_if_safe(&request);
+        match stream::send(address, request, sending, self.timeouts).await {
+            Ok((response, sent)) => {
+                let told = response.headers().get(header::CONTENT_LENGTH);
+                let length = told.and_then(|length| length.to_str().ok()?.parse().ok());
+                let open = open.take();
+                let limit = self.timeouts.read;
+                Ok(response.map(|body| UpstreamBody::of_stream(body, length, sent, open, limit)))
+            }
+            Err((error, request)) => match request {
+                Some(request) => Err((error, Some(request))),
+                None => Err(again_if_unanswered(error, replay)),
+            },
+        }
+    }
+
     /// One attempt on one connection; an error may give back a request of which nothing was written.
     async fn attempt(
         &self,
@@ -305,26 +339,7 @@ impl Upstream {
         open: &mut Option<Open>,
     ) -> Result<Response<UpstreamBody>, Failed> {
         let mut response = pin!(lease.sender().try_send_request(request));
-        let begin = Instant::now();
-        if let Some(sending) = sending {
-            sending.now(Waits::Send);
-        }
-        let response = loop {
-            let (waits, since) = sending.map_or((Waits::Response, begin), |sending| sending.state());
-            let (limit, error) = match waits {
-                Waits::Response => (self.timeouts.read, UpstreamError::ReadTimeout),
-                // How long to wait for a client is not decided here.
-                Waits::Client | Waits::Send => (self.timeouts.send, UpstreamError::SendTimeout),
-            };
-            if let Ok(response) = timeout_at(since + limit, &mut response).await {
-                break response;
-            }
-            match sending.map(|sending| sending.state()) {
-                Some((Waits::Client, _)) => sending.into_iter().for_each(|sending| sending.now(Waits::Client)),
-                Some(now) if now != (waits, since) => {}
-                _ => return Err((error, None)),
-            }
-        };
+        let response = within(self.timeouts, sending, response.as_mut()).await.map_err(|error| (error, None))?;
         match response {
             Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 Err((UpstreamError::Switching, None))
@@ -348,6 +363,35 @@ impl Upstream {
     }
 }
 
+/// Waits for the head of a response as long as its upstream may take.
+async fn within<T>(
+    timeouts: Timeouts,
+    sending: Option<&Rc<Sending>>,
+    response: impl Future<Output = T>,
+) -> Result<T, UpstreamError> {
+    let mut response = pin!(response);
+    let begin = Instant::now();
+    if let Some(sending) = sending {
+        sending.now(Waits::Send);
+    }
+    loop {
+        let (waits, since) = sending.map_or((Waits::Response, begin), |sending| sending.state());
+        let (limit, error) = match waits {
+            Waits::Response => (timeouts.read, UpstreamError::ReadTimeout),
+            // How long to wait for a client is not decided here.
+            Waits::Client | Waits::Send => (timeouts.send, UpstreamError::SendTimeout),
+        };
+        if let Ok(response) = timeout_at(since + limit, &mut response).await {
+            return Ok(response);
+        }
+        match sending.map(|sending| sending.state()) {
+            Some((Waits::Client, _)) => sending.into_iter().for_each(|sending| sending.now(Waits::Client)),
+            Some(now) if now != (waits, since) => {}
+            _ => return Err(error),
+        }
+    }
+}
+
 /// Whether a body that came with these fields has no transfer coding but `chunked`, which alone is undone. `identity` was
 /// the name of none (RFC 2616, section 3.6).
 fn is_coded_as_sent(headers: &HeaderMap) -> bool {
@@ -361,6 +405,7 @@ fn is_coded_as_sent(headers: &HeaderMap) -> bool {
 fn again_if_unanswered(error: UpstreamError, copy: Option<Request<RequestBody>>) -> Failed {
     let unanswered = match &error {
         UpstreamError::Broken(error) => !error.is_parse(),
+        UpstreamError::Stream(error) => error.is_go_away() || error.is_io() || error.is_reset(),
         UpstreamError::SendTimeout | UpstreamError::ReadTimeout => true,
         _ => false,
     };

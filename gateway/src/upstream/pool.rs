@@ -3,11 +3,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -15,6 +17,8 @@ use tokio::time::Instant;
 use super::http2::{self, Http2Lease};
 use super::{HealthChecks, UpstreamError};
 use crate::body::RequestBody;
+use crate::config::UpstreamTls;
+use crate::tls::Connector;
 
 /// How many connections may wait, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +41,7 @@ impl Default for PoolLimits {
 pub(crate) struct Pool {
     limits: PoolLimits,
     health: HealthChecks,
-    addresses: RefCell<HashMap<Box<str>, Rc<Address>>>,
+    addresses: RefCell<HashMap<Key, Rc<Address>>>,
 }
 
 impl Pool {
@@ -51,19 +55,24 @@ impl Pool {
         &self.health
     }
 
-    /// The connections to `host:port`.
-    pub(crate) fn address(&self, name: &str) -> Rc<Address> {
+    /// The connections to `host:port`, with TLS if there is any, which is then with the host of that name.
+    pub(crate) fn address(&self, name: &str, tls: Option<(&UpstreamTls, String)>) -> Rc<Address> {
         let mut addresses = self.addresses.borrow_mut();
-        if let Some(address) = addresses.get(name) {
+        let key = Key { name: name.into(), tls: tls.map(|(tls, name)| (tls.clone(), name)) };
+        if let Some(address) = addresses.get(&key) {
             return Rc::clone(address);
         }
+        // A configuration has none that cannot be connected with.
+        let connector = key.tls.as_ref().and_then(|(tls, name)| tls.connector(name));
         let address = Rc::new(Address {
             name: name.into(),
+            is_tls: key.tls.is_some(),
+            tls: connector,
             limits: self.limits,
             idle: RefCell::default(),
             http2: http2::Shared::default(),
         });
-        addresses.insert(name.into(), Rc::clone(&address));
+        addresses.insert(key, Rc::clone(&address));
         address
     }
 
@@ -81,9 +90,18 @@ impl Pool {
     }
 }
 
+/// What connections have in common that may be used for the same requests.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    name: Box<str>,
+    tls: Option<(UpstreamTls, String)>,
+}
+
 /// The connections to one address.
 pub(crate) struct Address {
     name: Box<str>,
+    is_tls: bool,
+    tls: Option<Connector>,
     limits: PoolLimits,
     /// The one that was used last comes last, and is taken first.
     idle: RefCell<Vec<Idle>>,
@@ -137,9 +155,14 @@ impl Address {
         &self.name
     }
 
+    /// How its URIs begin.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
     /// The HTTP/2 connection to it, which is made within `limit` if there is none.
     pub(crate) async fn http2(&self, limit: Duration) -> Result<Http2Lease, UpstreamError> {
-        self.http2.get(&self.name, limit, !self.limits.age.is_zero()).await
+        self.http2.get(&self.name, self.tls.as_ref(), limit, !self.limits.age.is_zero()).await
     }
 
     /// A connection that waits, and seems to be open.
@@ -161,14 +184,21 @@ impl Address {
 
     /// A connection of its own.
     pub(super) async fn connect(self: &Rc<Self>, limit: Duration) -> Result<Lease, UpstreamError> {
-        let connecting = TcpStream::connect(&*self.name);
-        let stream = match tokio::time::timeout(limit, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return Err(UpstreamError::Connect(error)),
-            Err(_) => return Err(UpstreamError::ConnectTimeout),
-        };
+        let until = Instant::now() + limit;
+        let stream = within(until, TcpStream::connect(&*self.name)).await?;
         // Only a matter of speed.
         let _ = stream.set_nodelay(true);
+        match &self.tls {
+            None => self.begin(stream).await,
+            // Its future is large, and only who needs it pays for it.
+            Some(tls) => self.begin(Box::pin(within(until, tls.connect(stream))).await?).await,
+        }
+    }
+
+    async fn begin<S: AsyncRead + AsyncWrite + Unpin + 'static>(
+        self: &Rc<Self>,
+        stream: S,
+    ) -> Result<Lease, UpstreamError> {
         let handshake = http1::Builder::new().max_buf_size(MAX_BUFFER).handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(UpstreamError::Broken)?;
         let name: Box<str> = self.name.clone();
@@ -179,6 +209,13 @@ impl Address {
         });
         let connection = Connection { sender, task: task.abort_handle() };
         Ok(Lease { address: Rc::clone(self), connection })
+    }
+}
+
+async fn within<T>(until: Instant, connecting: impl Future<Output = io::Result<T>>) -> Result<T, UpstreamError> {
+    match tokio::time::timeout_at(until, connecting).await {
+        Ok(connected) => connected.map_err(UpstreamError::Connect),
+        Err(_) => Err(UpstreamError::ConnectTimeout),
     }
 }
 

@@ -40,25 +40,25 @@ cases! {
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A client with one connection.
-struct Http2 {
-    runtime: Runtime,
+pub(crate) struct Http2 {
+    pub(crate) runtime: Runtime,
     sender: SendRequest<Bytes>,
 }
 
-struct Answer {
-    head: Response<()>,
-    body: Vec<u8>,
-    trailers: Option<HeaderMap>,
+pub(crate) struct Answer {
+    pub(crate) head: Response<()>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Answer {
-    fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.status().as_u16()
     }
 }
 
 impl Http2 {
-    fn connect(address: SocketAddr) -> Self {
+    pub(crate) fn connect(address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let sender = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.unwrap();
@@ -70,7 +70,7 @@ impl Http2 {
     }
 
     /// Begins a request.
-    fn begin(&mut self, request: Request<()>, ends: bool) -> (ResponseFuture, SendStream<Bytes>) {
+    pub(crate) fn begin(&mut self, request: Request<()>, ends: bool) -> (ResponseFuture, SendStream<Bytes>) {
         let sender = self.sender.clone();
         let mut sender = self.runtime.block_on(sender.ready()).unwrap();
         let begun = sender.send_request(request, ends).unwrap();
@@ -79,15 +79,15 @@ impl Http2 {
     }
 
     /// Lets what was given to the connection go out, which else only happens while something is waited for.
-    fn go_on(&self) {
+    pub(crate) fn go_on(&self) {
         self.runtime.block_on(async { tokio::time::sleep(Duration::from_millis(2)).await });
     }
 
-    fn answer(&self, response: ResponseFuture) -> Result<Answer, h2::Error> {
+    pub(crate) fn answer(&self, response: ResponseFuture) -> Result<Answer, h2::Error> {
         self.runtime.block_on(async { tokio::time::timeout(LONG, read(response)).await.unwrap() })
     }
 
-    fn ask(&mut self, request: Request<()>) -> Result<Answer, h2::Error> {
+    pub(crate) fn ask(&mut self, request: Request<()>) -> Result<Answer, h2::Error> {
         let (response, _) = self.begin(request, true);
         self.answer(response)
     }

@@ -39,6 +39,7 @@ mod paths;
 mod pausing;
 mod plugins;
 mod proxying;
+mod schemes;
 mod sharing;
 mod sink;
 mod tls;
@@ -80,6 +81,7 @@ fn main() {
         pausing::trials(),
         plugins::trials(),
         proxying::trials(),
+        schemes::trials(),
         sharing::trials(),
         tls::trials(),
     ];

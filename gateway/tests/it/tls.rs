@@ -33,13 +33,13 @@ pub(crate) fn trials() -> Vec<Trial> {
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// Who signs certificates, and where they are as files.
-struct Authority {
+pub(crate) struct Authority {
     directory: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority");
@@ -50,7 +50,7 @@ impl Authority {
     }
 
     /// Writes `NAME.pem` and `NAME.key` for these hosts.
-    fn sign(&self, name: &str, hosts: &[&str]) {
+    pub(crate) fn sign(&self, name: &str, hosts: &[&str]) {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(hosts).unwrap();
@@ -60,12 +60,12 @@ impl Authority {
         std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// A gateway to this node, and its address with TLS. `ssls` are the entries of certificates.
-    fn gateway(
+    pub(crate) fn gateway(
         &self,
         ssl: &str,
         ssls: &str,

@@ -3,6 +3,7 @@
 mod checks;
 mod parse;
 pub(super) mod raw;
+mod scheme;
 
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use http::HeaderName;
 use http::header::HeaderValue;
 
 pub(super) use parse::node_address;
+
+pub use scheme::{Scheme, UpstreamTls};
 
 pub use checks::{ActiveCheck, CheckKind, Checks, PassiveCheck, Thresholds};
 
@@ -29,6 +32,8 @@ pub struct UpstreamConfig {
     pub retry_timeout: Option<Duration>,
     /// How long it may take.
     pub timeout: Timeouts,
+    /// How it is spoken to.
+    pub scheme: Scheme,
     /// The host that it is told.
     pub pass_host: PassHost,
     /// How it is found out which nodes serve.
@@ -45,6 +50,7 @@ impl UpstreamConfig {
             retries: None,
             retry_timeout: None,
             timeout: Timeouts::default(),
+            scheme: Scheme::HTTP,
             pass_host: PassHost::Pass,
             checks: None,
         }

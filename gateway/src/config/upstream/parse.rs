@@ -52,6 +52,8 @@ impl Parser<'_> {
         });
         let retry_timeout =
             self.duration(&raw.retry_timeout, Some(SECOND), Duration::ZERO..=HOUR, &format!("{key}.retry_timeout"));
+        let pass_host = self.pass_host(raw, key);
+        let scheme = self.scheme(raw, &nodes, &pass_host, key);
         UpstreamConfig {
             name,
             nodes,
@@ -59,7 +61,8 @@ impl Parser<'_> {
             retries,
             retry_timeout: retry_timeout.filter(|limit| !limit.is_zero()),
             timeout: self.timeout(&raw.timeout, key),
-            pass_host: self.pass_host(raw, key),
+            scheme,
+            pass_host,
             checks: raw.checks.as_ref().and_then(|raw| self.checks(raw, &format!("{key}.checks"))),
         }
     }

@@ -17,6 +17,8 @@ pub(in crate::config) struct Upstream {
     pub(super) hash_on: Option<At<HashOn>>,
     pub(super) key: Option<At<String>>,
     pub(super) nodes: At<Nodes>,
+    pub(super) scheme: Option<At<Scheme>>,
+    pub(super) tls: Option<At<Tls>>,
     pub(super) retries: Option<At<Scalar>>,
     pub(super) retry_timeout: Option<At<Scalar>>,
     pub(super) timeout: Option<Timeout>,
@@ -42,6 +44,26 @@ pub(super) enum HashOn {
     Cookie,
     VarsCombinations,
     Consumer,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Scheme {
+    #[default]
+    Http,
+    Https,
+    Grpc,
+    Grpcs,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) verify: Option<bool>,
+    pub(super) ca: Option<At<String>>,
+    pub(super) client_cert: Option<At<String>>,
+    pub(super) client_key: Option<At<String>>,
+    pub(super) sni: Option<At<String>>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
