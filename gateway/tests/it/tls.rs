@@ -23,6 +23,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         curl("curl_speaks_http1_and_http2_over_tls", curl_speaks_http1_and_http2_over_tls as fn()),
         curl("curl_speaks_http2_without_tls", curl_speaks_http2_without_tls),
+        trial_with("h2load", module_path!(), "h2load_loses_nothing_with_and_without_tls", || {
+            h2load_loses_nothing_with_and_without_tls();
+        }),
         curl("names_have_their_certificates", names_have_their_certificates),
         curl("clients_show_certificates_where_they_are_asked", clients_show_certificates_where_they_are_asked),
         plain("heads_are_judged_inside_of_tls", heads_are_judged_inside_of_tls as fn()),
@@ -128,6 +131,21 @@ fn curl_speaks_http2_without_tls() {
         .unwrap();
     assert_eq!(str::from_utf8(&output.stdout).unwrap(), "ok 2 200");
     assert_eq!(upstream.requests()[0].body, b"hello");
+}
+
+fn h2load_loses_nothing_with_and_without_tls() {
+    let upstream = Upstream::answering(OK);
+    let authority = Authority::new();
+    authority.sign("a", &["a.example"]);
+    let ssl = ", fallback_sni: a.example";
+    let (gateway, address) =
+        authority.gateway(ssl, "{ cert: a.pem, key: a.key, snis: [a.example] }", upstream.address, |_| {});
+    for url in [format!("http://{}/", gateway.address), format!("https://{address}/")] {
+        let output = Command::new("h2load").args(["-n", "2000", "-c", "5", "-m", "20", &url]).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(told.contains("2000 succeeded, 0 failed, 0 errored, 0 timeout"), "{url}: {told}");
+        assert!(told.contains("status codes: 2000 2xx"), "{url}: {told}");
+    }
 }
 
 fn names_have_their_certificates() {
