@@ -1,10 +1,10 @@
 //! Bodies in both directions.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -105,6 +105,8 @@ pub(crate) struct Sending {
     at: Cell<Instant>,
     waits: Cell<Waits>,
     failed: Cell<Option<Refusal>>,
+    /// Who wants to know when the upstream is waited for, to answer.
+    watcher: RefCell<Option<Waker>>,
 }
 
 /// Whom a request that is being sent waits for.
@@ -121,13 +123,26 @@ pub(crate) enum Waits {
 impl Sending {
     /// A request whose head is sent first, then its body.
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Sending { at: Cell::new(Instant::now()), waits: Cell::new(Waits::Send), failed: Cell::new(None) })
+        Rc::new(Sending {
+            at: Cell::new(Instant::now()),
+            waits: Cell::new(Waits::Send),
+            failed: Cell::new(None),
+            watcher: RefCell::default(),
+        })
     }
 
     /// Notes whom it waits for from now on.
     pub(crate) fn now(&self, waits: Waits) {
         self.at.set(Instant::now());
-        self.waits.set(waits);
+        let before = self.waits.replace(waits);
+        if waits == Waits::Response && before != waits {
+            self.watcher.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Has a future woken when the upstream is waited for, to answer.
+    pub(crate) fn watch(&self, cx: &Context<'_>) {
+        self.watcher.replace(Some(cx.waker().clone()));
     }
 
     /// Whom it waits for, and since when.

@@ -10,9 +10,11 @@ mod pool;
 mod response;
 mod stream;
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -381,8 +383,22 @@ async fn within<T>(
             // How long to wait for a client is not decided here.
             Waits::Client | Waits::Send => (timeouts.send, UpstreamError::SendTimeout),
         };
-        if let Ok(response) = timeout_at(since + limit, &mut response).await {
-            return Ok(response);
+        // When all of the request is gone, another limit is the one that counts.
+        let answer = poll_fn(|cx| match response.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => match sending.filter(|_| waits != Waits::Response) {
+                Some(sending) if sending.is_whole() => Poll::Ready(None),
+                Some(sending) => {
+                    sending.watch(cx);
+                    Poll::Pending
+                }
+                None => Poll::Pending,
+            },
+        });
+        match timeout_at(since + limit, answer).await {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => continue,
+            Err(_) => {}
         }
         match sending.map(|sending| sending.state()) {
             Some((Waits::Client, _)) => sending.into_iter().for_each(|sending| sending.now(Waits::Client)),

@@ -142,7 +142,7 @@ fn what_a_node_may_have_taken_goes_to_another_only_if_that_is_safe() {
     for (bad, status) in [(hangs_up(), 502), (silent(), 504)] {
         let good = Upstream::answering(OK);
         let nodes = equal(&[bad.address, good.address]);
-        let gateway = gateway(&format!("{nodes}, timeout: {{ send: 300ms, read: 300ms }}"));
+        let gateway = gateway(&format!("{nodes}, timeout: {{ read: 300ms }}"));
         let mut client = Client::connect(gateway.address);
         for _ in 0..2 {
             assert_eq!(client.get("/").text(), "ok");
