@@ -23,6 +23,7 @@ mod proxy;
 mod route;
 mod server;
 mod stall;
+mod tcp;
 mod tls;
 mod upstream;
 mod worker;

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::callouts::Callouts;
 use crate::chain::{Chain, Guests};
-use crate::config::{self, Config, Place, PluginConfig, RouteConfig};
+use crate::config::{self, Config, Place, PluginConfig};
 
 /// Opens the engine of a name; the default one for `None`.
 pub type OpenEngine<'a> = &'a dyn Fn(Option<&str>) -> Result<Arc<dyn AnyEngine<VmState>>, Box<dyn Error + Send + Sync>>;
@@ -123,7 +123,7 @@ impl Plugins {
     /// [`PluginsError`] with every plugin that does not start.
     pub(crate) fn start(
         &self,
-        routes: &[RouteConfig],
+        routes: &[&[config::PluginUse]],
         preparer: Preparer,
         buffer_limit: usize,
         callouts: Callouts,
@@ -131,8 +131,8 @@ impl Plugins {
         let mut uses: Vec<Vec<&config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
         let mut chains: Vec<Vec<Link>> = Vec::with_capacity(routes.len());
         for route in routes {
-            let mut chain = Vec::with_capacity(route.plugins.len());
-            for plugin_use in &route.plugins {
+            let mut chain = Vec::with_capacity(route.len());
+            for plugin_use in *route {
                 let plugin = plugin_use.plugin;
                 chain.push(Link { plugin, configuration: uses[plugin].len() });
                 uses[plugin].push(plugin_use);

@@ -92,6 +92,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     addresses: Vec<SocketAddr>,
+    stream_addresses: Vec<SocketAddr>,
     endpoints: Endpoints,
     /// How many of them, the first ones, are without TLS.
     plain: usize,
@@ -108,7 +109,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing runs then.
     pub fn start(settings: Settings) -> Result<Self, ServeError> {
-        let needed = settings.config.routes.iter().any(|route| !route.plugins.is_empty());
+        let needed = settings.config.plugins_of_routes().any(|plugins| !plugins.is_empty());
         let loaded = settings.plugins.as_ref().map_or(0, |plugins| plugins.plugins().len());
         if needed && loaded != settings.config.plugins.len() {
             return Err(ServeError::NoPlugins);
@@ -126,6 +127,7 @@ impl Server {
         let (tell, told) = std::sync::mpsc::channel();
         let mut server = Server {
             addresses: Vec::new(),
+            stream_addresses: Vec::new(),
             plain: settings.config.listen.len(),
             endpoints,
             drain: settings.drain,
@@ -162,10 +164,12 @@ impl Server {
         let all = || (0..count).try_for_each(|_| told.recv().unwrap_or(Err(ServeError::WorkerEnded)));
         all()?;
         let mut shares: Vec<Vec<_>> = (0..count).map(|_| Vec::new()).collect();
-        for address in settings.config.listen.iter().chain(&settings.config.ssl.listen) {
+        let http = settings.config.listen.iter().chain(&settings.config.ssl.listen).map(|address| (address, true));
+        for (address, is_http) in http.chain(settings.config.stream.listen.iter().map(|address| (address, false))) {
             let failed = |source| ServeError::Listen { address: *address, source };
             let listeners = listen::bind(*address, count).map_err(failed)?;
-            server.addresses.push(listeners[0].local_addr().map_err(failed)?);
+            let bound = if is_http { &mut server.addresses } else { &mut server.stream_addresses };
+            bound.push(listeners[0].local_addr().map_err(failed)?);
             shares.iter_mut().zip(listeners).for_each(|(share, listener)| share.push(listener));
         }
         // One that has ended is missed below.
@@ -178,6 +182,11 @@ impl Server {
     /// The addresses that are listened on, in the order of the configuration, those with TLS last; ports are the real ones.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The addresses that are listened on for TCP streams, likewise.
+    pub fn stream_addresses(&self) -> &[SocketAddr] {
+        &self.stream_addresses
     }
 
     /// Where operators ask and tell it.
@@ -198,6 +207,9 @@ impl Server {
             for (index, address) in self.addresses.iter().enumerate() {
                 let scheme = if index < self.plain { "http" } else { "https" };
                 tracing::info!("listening on {scheme}://{address}");
+            }
+            for address in &self.stream_addresses {
+                tracing::info!("listening on tcp://{address}");
             }
             self.endpoints.addresses().log();
             tokio::select! {

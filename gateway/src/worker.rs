@@ -22,12 +22,14 @@ use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
 
 use crate::body::{BodyError, ClientBody};
 use crate::callouts::Callouts;
+use crate::config::PluginUse;
 use crate::head::{Client, FrameGate, Gate};
 use crate::http2::{self, Serving};
 use crate::listen::BACKLOG;
 use crate::metrics::WorkerMetrics;
 use crate::proxy::{Proxy, Snapshot};
 use crate::server::{ServeError, Settings};
+use crate::tcp::StreamRoutes;
 use crate::tls::Certificates;
 use crate::upstream::Pool;
 
@@ -47,6 +49,7 @@ struct Shared {
     settings: Settings,
     proxy: Rc<Proxy>,
     certificates: Option<Arc<Certificates>>,
+    streams: StreamRoutes,
     http: http1::Builder,
     metrics: Arc<WorkerMetrics>,
     draining: Cell<bool>,
@@ -74,16 +77,18 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     let pool = Pool::new(settings.pool, settings.health.clone());
-    let routes = &settings.config.routes;
-    let (guests, chains) = match (&settings.plugins, preparer) {
+    let streams = &settings.config.stream;
+    let routes: Vec<&[PluginUse]> = settings.config.plugins_of_routes().collect();
+    let (guests, mut chains) = match (&settings.plugins, preparer) {
         (Some(plugins), Some(preparer)) => {
             let buffer_limit = usize::try_from(settings.config.limits.buffered_body).unwrap_or(usize::MAX);
             let callouts = Callouts::new(&settings.config, &pool, buffer_limit);
-            let (guests, chains) = plugins.start(routes, preparer, buffer_limit, callouts)?;
+            let (guests, chains) = plugins.start(&routes, preparer, buffer_limit, callouts)?;
             (Some(guests), chains)
         }
         _ => (None, routes.iter().map(|_| None).collect()),
     };
+    let of_streams = chains.split_off(settings.config.routes.len());
     let metrics = settings.metrics.worker();
     if let Some(guests) = &guests {
         guests.with(|worker| metrics.set_plugins(worker.stats()));
@@ -101,6 +106,7 @@ pub(crate) fn run(
             &metrics,
         )),
         certificates,
+        streams: StreamRoutes::new(&streams.routes, &pool, of_streams),
         settings: settings.clone(),
         http,
         metrics,
@@ -116,9 +122,15 @@ pub(crate) fn run(
     let ended = local.block_on(&runtime, async {
         let mut accepting = JoinSet::new();
         for (index, listener) in listeners.into_iter().enumerate() {
-            let is_plain = index < settings.config.listen.len();
             let listener = TcpListener::from_std(listener)?;
-            accepting.spawn_local(accept(listener, is_plain, Rc::clone(&shared), phase.clone()));
+            // Those for TLS come after the plain ones, and those for streams last.
+            let (plain, tls) = (settings.config.listen.len(), settings.config.ssl.listen.len());
+            let what = match index {
+                index if index < plain => What::Http,
+                index if index < plain + tls => What::Tls,
+                _ => What::Stream,
+            };
+            accepting.spawn_local(accept(listener, what, Rc::clone(&shared), phase.clone()));
         }
         // These end only by a panic.
         let mut lasting: JoinSet<()> = JoinSet::new();
@@ -188,7 +200,7 @@ fn died(what: &str, error: &JoinError) -> ServeError {
 
 /// Accepts until draining begins, and then what is waiting already, which is at most what the backlog holds: clients that
 /// keep coming, or no descriptors, must not keep it from ending.
-async fn accept(listener: TcpListener, is_plain: bool, shared: Rc<Shared>, mut phase: watch::Receiver<Phase>) {
+async fn accept(listener: TcpListener, what: What, shared: Rc<Shared>, mut phase: watch::Receiver<Phase>) {
     let mut pause = FIRST_PAUSE;
     let mut waiting = BACKLOG;
     loop {
@@ -209,11 +221,11 @@ async fn accept(listener: TcpListener, is_plain: bool, shared: Rc<Shared>, mut p
                 shared.connections.set(shared.connections.get() + 1);
                 shared.metrics.connection_begins();
                 let live = Live(Rc::clone(&shared));
-                if is_plain {
-                    spawn_local(serve(stream, client, live));
-                } else {
-                    spawn_local(serve_tls(stream, client, live));
-                }
+                match what {
+                    What::Http => spawn_local(serve(stream, client, live)),
+                    What::Tls => spawn_local(serve_tls(stream, client, live)),
+                    What::Stream => spawn_local(serve_stream(stream, client, live)),
+                };
             }
             // The client went away before it was accepted.
             Err(error) if is_of_the_client(&error) => {}
@@ -277,6 +289,19 @@ impl Drop for Live {
         self.0.ended.notify_one();
         self.0.waiting.take().into_iter().for_each(Waker::wake);
     }
+}
+
+/// What comes on a listener.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Http,
+    Tls,
+    Stream,
+}
+
+async fn serve_stream(stream: TcpStream, address: SocketAddr, live: Live) {
+    let (local, id) = live.0.begin(&stream, address);
+    live.0.streams.serve(stream, &Client::new(address, local, id)).await;
 }
 
 async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {

@@ -72,6 +72,21 @@ impl Chain {
     }
 }
 
+impl Chain {
+    /// Begins a TCP stream of a client; no plugin knows of it yet.
+    pub(crate) fn open_tcp(&self, attributes: impl Iterator<Item = (&'static str, Bytes)>) -> Rc<Stream> {
+        // Streams may not begin faster than they are closed.
+        self.guests.close_ended(CLOSED_PER_REQUEST);
+        let key = self.guests.with(|worker| worker.open_tcp(Arc::clone(&self.links), attributes));
+        Stream::new(&self.guests, key)
+    }
+
+    /// How long a stream may be held.
+    pub(crate) fn pause(&self) -> Duration {
+        self.pause
+    }
+}
+
 /// Answers a request through a chain.
 pub(crate) async fn run(
     chain: &Chain,

@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::parser::Parser;
 use super::values::Scalar;
 use super::yaml::At;
-use super::{endpoints, limits, plugin, route, tls, upstream};
+use super::{endpoints, limits, plugin, route, stream, tls, upstream};
 
 /// The configuration file as it is written, before anything is known to make sense.
 #[derive(Debug, Deserialize)]
@@ -26,6 +26,8 @@ pub(super) struct File {
     pub(super) wasm: Option<plugin::raw::Wasm>,
     pub(super) upstreams: Option<Vec<At<upstream::raw::Upstream>>>,
     pub(super) routes: Option<Vec<At<route::raw::Route>>>,
+    pub(super) stream_proxy: Option<stream::raw::StreamProxy>,
+    pub(super) stream_routes: Option<Vec<At<stream::raw::StreamRoute>>>,
 }
 
 pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>> {
@@ -40,9 +42,11 @@ pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>
     let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
     let upstreams = parser.upstreams(raw.upstreams.unwrap_or_default());
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
+    let streams = raw.stream_routes.unwrap_or_default();
+    let stream = parser.streams(&raw.stream_proxy.unwrap_or_default(), &streams, &listen, &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, ssl, workers, paths, limits, endpoints, plugins, upstreams, routes });
+        return Ok(Config { listen, ssl, workers, paths, limits, endpoints, plugins, upstreams, routes, stream });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)

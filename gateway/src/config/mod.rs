@@ -9,6 +9,7 @@ mod near;
 mod parser;
 mod plugin;
 mod route;
+mod stream;
 mod tls;
 mod upstream;
 mod values;
@@ -30,6 +31,7 @@ pub use error::{ConfigError, Place, Problem};
 pub use limits::{EscapedSlashes, PathRules, WorkerLimits};
 pub use plugin::{FailPolicy, PluginConfig, PluginLimits};
 pub use route::{HostPattern, PluginUse, RouteConfig, UriPattern};
+pub use stream::{Network, StreamConfig, StreamRouteConfig};
 pub use tls::{CertificateConfig, Pem, SslConfig};
 pub use upstream::{
     ActiveCheck, Balancing, CheckKind, Checks, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost,
@@ -61,9 +63,17 @@ pub struct Config {
     pub upstreams: Vec<NamedUpstream>,
     /// The routes, ids unique, in the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// TCP streams.
+    pub stream: StreamConfig,
 }
 
 impl Config {
+    /// The plugins of each route, and of each stream route after them.
+    pub(crate) fn plugins_of_routes(&self) -> impl Iterator<Item = &[PluginUse]> {
+        let routes = self.routes.iter().map(|route| &route.plugins[..]);
+        routes.chain(self.stream.routes.iter().map(|route| &route.plugins[..]))
+    }
+
     /// Reads a configuration file.
     ///
     /// # Errors

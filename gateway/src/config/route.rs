@@ -10,6 +10,7 @@ use super::near::nearest;
 use super::parser::{Parser, SUGGESTIONS};
 use super::plugin::PluginConfig;
 use super::upstream::UpstreamConfig;
+use super::values::Pairs;
 use super::yaml::{At, place, shown};
 
 /// A route: which requests, through which plugins, to which upstream.
@@ -122,7 +123,7 @@ impl Parser<'_> {
                 methods: self.methods(&raw.methods, &key),
                 hosts: self.hosts(&raw, &key),
                 priority: raw.priority,
-                plugins: self.chain(&raw, &names, plugins, &key),
+                plugins: self.chain(&raw.plugins, &names, plugins, &key),
                 upstream,
             });
         }
@@ -163,15 +164,16 @@ impl Parser<'_> {
         hosts
     }
 
-    fn chain(
+    /// The plugins of a route, in the order of their priority.
+    pub(super) fn chain(
         &mut self,
-        raw: &raw::Route,
+        raw: &Pairs<Option<raw::PluginUse>>,
         names: &HashMap<&str, usize>,
         plugins: &[PluginConfig],
         key: &str,
     ) -> Vec<PluginUse> {
         let mut chain = Vec::new();
-        for (name, plugin_use) in &raw.plugins.0 {
+        for (name, plugin_use) in &raw.0 {
             let Some(&plugin) = names.get(name.value.as_str()) else {
                 // Each is compared with all names, which a file with very many of both would make a work of hours.
                 let near = (self.problems.len() < SUGGESTIONS).then(|| nearest(&name.value, names.keys().copied()));

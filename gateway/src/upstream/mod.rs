@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body::Body;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use self::balance::{Balance, Open};
@@ -257,6 +258,33 @@ impl Upstream {
             tracing::warn!(upstream, next, "upstream failed, another node gets the request: {error}");
             request = again;
         }
+    }
+
+    /// Connects to the node of a turn, and on to others if that fails; for what is not HTTP.
+    pub(crate) async fn connect(&self, turn: &mut Turn) -> Result<TcpStream, UpstreamError> {
+        let began = self.retry_timeout.map(|limit| (Instant::now(), limit));
+        loop {
+            let Node::Tcp(address) = self.node(turn) else { return Err(UpstreamError::Coding) };
+            let error = match address.socket(self.timeouts.connect).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            if let Some(health) = &self.health {
+                health.saw(turn.node, Err(&error));
+            }
+            let in_time = began.is_none_or(|(began, limit)| began.elapsed() < limit);
+            let more = in_time && turn.failed.len() < self.retries;
+            turn.failed.push(turn.node);
+            if !more || !self.next(turn) {
+                return Err(error);
+            }
+            tracing::warn!(next = self.node(turn).name(), "upstream failed, another node gets the stream: {error}");
+        }
+    }
+
+    /// How long nothing may come or go on a connection that is not HTTP.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.timeouts.read.max(self.timeouts.send)
     }
 
     /// Sends a request to a node. `more` says that it may go to others after this one.

@@ -182,6 +182,17 @@ impl Address {
         None
     }
 
+    /// A connection without a protocol.
+    pub(super) async fn socket(&self, limit: Duration) -> Result<TcpStream, UpstreamError> {
+        if self.tls.is_some() {
+            return Err(UpstreamError::Connect(io::Error::other("TLS is for HTTP, and not for streams")));
+        }
+        let stream = within(Instant::now() + limit, TcpStream::connect(&*self.name)).await?;
+        // Only a matter of speed.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
     /// A connection of its own.
     pub(super) async fn connect(self: &Rc<Self>, limit: Duration) -> Result<Lease, UpstreamError> {
         let until = Instant::now() + limit;

@@ -42,6 +42,7 @@ mod proxying;
 mod schemes;
 mod sharing;
 mod sink;
+mod tcp;
 mod tls;
 mod upstream;
 
@@ -83,6 +84,7 @@ fn main() {
         proxying::trials(),
         schemes::trials(),
         sharing::trials(),
+        tcp::trials(),
         tls::trials(),
     ];
     libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
