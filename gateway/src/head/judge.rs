@@ -114,6 +114,9 @@ impl Judge {
     }
 }
 
+/// More than any method, the version and what is between them take of a request line.
+const NEAR_URI: usize = 64;
+
 impl Head {
     /// Reads on; answers where the head ends.
     fn read(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
@@ -131,6 +134,8 @@ impl Head {
             match (self.lines, line) {
                 // An empty line before the request line is skipped (RFC 9112, section 2.2).
                 (0, []) => continue,
+                // As long as one that is refused before it has ended.
+                (0, _) if line.len() + 1 > limits.uri + NEAR_URI => return Err(Refusal::UriTooLong),
                 (0, _) => self.fields.request_line(line, limits.uri)?,
                 (_, []) => {
                     self.fields.end()?;
@@ -144,8 +149,7 @@ impl Head {
             }
         }
         self.searched = bytes.len();
-        // Longer than any method, URI and version together.
-        if self.lines == 0 && bytes.len() - self.line > limits.uri + 64 {
+        if self.lines == 0 && bytes.len() - self.line > limits.uri + NEAR_URI {
             return Err(Refusal::UriTooLong);
         }
         if bytes.len() >= limits.bytes {
@@ -262,6 +266,16 @@ mod tests {
         ] {
             assert_eq!(all_pieces(head.as_bytes()), (0, Some(Verdict::RefuseHead(refusal))), "{head:?}");
         }
+    }
+
+    #[test]
+    fn a_long_method_is_refused_however_it_comes() {
+        let line = |method: usize| format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(method));
+        let refused = (0, Some(Verdict::RefuseHead(Refusal::UriTooLong)));
+        let limit = HeadLimits::default().uri + NEAR_URI;
+        assert_eq!(all_pieces(line(limit).as_bytes()), refused);
+        assert_eq!(all_pieces(line(limit - 12).as_bytes()), refused);
+        assert_eq!(all_pieces(line(20).as_bytes()), (line(20).len(), None));
     }
 
     #[test]
