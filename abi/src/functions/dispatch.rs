@@ -281,3 +281,25 @@ fn show_pairs(bytes: &[u8]) -> String {
     let pairs = list.iter().map(|(name, value)| format!("{}: {}", show_bytes(name), show_bytes(value)));
     pairs.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::TABLE;
+
+    #[test]
+    fn a_reply_is_listed_if_its_row_says_so() {
+        use Status::{
+            BadArgument, CasMismatch, Empty, InternalFailure, NotFound, Ok, ParseFailure, SerializationFailure,
+        };
+        let all = [Ok, NotFound, BadArgument, SerializationFailure, ParseFailure, Empty, CasMismatch, InternalFailure];
+        for row in TABLE {
+            for status in all {
+                assert_eq!(is_listed(row, Reply::Status(status)), row.statuses.contains(&status), "{}", row.name);
+            }
+            let takes_pointers = row.answer == Answer::Status && row.has_pointers();
+            assert_eq!(is_listed(row, Reply::Status(Status::InvalidMemoryAccess)), takes_pointers, "{}", row.name);
+            assert_eq!(is_listed(row, Reply::Errno(Errno::Fault)), row.answer == Answer::Errno, "{}", row.name);
+        }
+    }
+}
