@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod ci;
+mod fuzz;
 mod instructions;
 mod plugins;
 mod subsets;
@@ -23,6 +24,10 @@ const USAGE: &str = "usage: cargo xtask TASK
                       the same everywhere
   features --alone    the same, with a check of the library alone for every choice; takes many times as long
   features --test     run the tests of the command line in builds with one engine and with none
+  fuzz [TARGET...] [--seconds N] [--keep]
+                      run fuzz targets under libFuzzer, 60 seconds each unless given; with --keep the smallest part of
+                      what is found that reaches as much goes into fuzz/corpus
+  fuzz --replay       give the targets what is in fuzz/corpus, without libFuzzer
   instructions [--engine NAME,...] [--record] [--baseline FILE]
                       count the host's instructions under callgrind and compare with benches/instructions.json
   plugins [LANGUAGE]  rebuild the guests whose toolchain of plugins/README.md is there, and the manifest
@@ -45,6 +50,7 @@ fn main() -> Result<()> {
         ["features"] => subsets::check(&Wasmedge::provide()?, false),
         ["features", "--alone"] => subsets::check(&Wasmedge::provide()?, true),
         ["features", "--test"] => subsets::test(&Wasmedge::provide()?, &subsets::ONE_OR_NONE),
+        ["fuzz", ref rest @ ..] => fuzz::run(rest),
         ["instructions", ref rest @ ..] => instructions::run(rest),
         ["plugins", "--waf"] => plugins::build_waf(),
         ["plugins", "--check", ref languages @ ..] => plugins::check(languages),

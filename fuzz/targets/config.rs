@@ -1,0 +1,4 @@
+//! Target `config` as a program of libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| chassis_fuzz::config::run(data));

@@ -1,0 +1,4 @@
+//! Target `head` as a program of libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| chassis_fuzz::head::run(data));
