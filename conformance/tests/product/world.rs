@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chassis_abi::{Board, Callback, CalloutRules, Context, EntryError, VmState, begin, enter};
+use chassis_abi::{Board, Callback, CalloutRules, Context, EntryError, Exchange, Key, VmState, begin, enter};
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_engine_api::{AnyLinked, Budget, CheckedModule, FrontLimits, Instance, Limits, Profile, Stop, clock};
 use chassis_host::Stores;
@@ -91,6 +91,7 @@ impl Stage {
 struct Vm {
     instance: Box<dyn Instance<VmState>>,
     board: Option<Box<Board>>,
+    exchanges: [Key; 3],
     stores: Arc<Stores>,
     lines: Lines,
 }
@@ -112,6 +113,7 @@ impl Vm {
         for (configuration, pending_done) in [(0, true), (1, false)] {
             state.contexts.create(Context::Plugin { configuration, pending_done });
         }
+        let keys = [streams[0], streams[1], connection];
         let streams = [(ROOT, streams[0], STREAM), (OTHER_ROOT, streams[1], OTHER_STREAM), (ROOT, connection, 5)];
         for (parent, exchange, id) in streams {
             assert_eq!(state.contexts.create(Context::Stream { parent, exchange, lane: 0 }), id);
@@ -119,7 +121,7 @@ impl Vm {
         let ended = state.contexts.create(Context::Stream { parent: ROOT, exchange: connection, lane: 0 });
         assert_eq!(ended, DEAD);
         state.contexts.remove(ended);
-        Vm { instance, board, stores, lines }
+        Vm { instance, board, exchanges: keys, stores, lines }
     }
 
     fn board(&mut self) -> &mut Board {
@@ -158,7 +160,15 @@ impl Vm {
     fn look(&mut self) -> String {
         let board = self.board.as_ref().unwrap();
         let state = self.instance.state();
-        let mut text = format!("{:?} {:?}", board.exchanges, board.effects);
+        let mut text = format!("{:?}", board.effects);
+        for key in self.exchanges {
+            let stream = board.exchanges.get(key).unwrap();
+            let Exchange { kind, request, response, lanes, answered, response_started, .. } = stream;
+            // Properties are in no order.
+            let properties = stream.properties.len();
+            write!(text, " {kind:?} {request:?} {response:?} {lanes:?} {answered} {response_started} {properties}")
+                .unwrap();
+        }
         for id in 1..=DEAD {
             write!(text, " {:?}", state.contexts.get(id)).unwrap();
         }
