@@ -69,6 +69,7 @@ impl Worker {
         let crash = Crash::new(slot.plugin.name(), callback.name(), stop);
         let spare = slot.spare.take();
         crash.report(&*self.sink);
+        slot.stats.set_entered(slot.entered);
         slot.stats.crashed(crash.kind);
         slot.stats.set_state(PluginState::Starting);
         let mut lost: Vec<_> = dead.instance.state().contexts.streams().collect();

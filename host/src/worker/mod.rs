@@ -316,7 +316,7 @@ impl Worker {
         let VmSlot::Ready(vm) = &mut slot.vm else { return None };
         self.entered = plugin;
         self.entries += 1;
-        slot.stats.entered();
+        slot.entered += 1;
         // In two whole words: what is written in parts and read whole, on its way out of `catch_unwind`, is waited for.
         let entry = || match enter(&mut *vm.instance, running, &mut self.board, callback, context, args, &slot.budget) {
             Ok(Some(result)) => Ok(u64::from(result)),

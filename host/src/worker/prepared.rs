@@ -22,6 +22,8 @@ pub(super) struct Slot {
     pub(super) spare: Option<Vm>,
     /// How many VMs it has had; tells what is for this one from what was for another.
     pub(super) installed: u64,
+    /// How many times its guest was entered; others read of it in `stats`, where it is noted now and then.
+    pub(super) entered: u64,
     pub(super) stats: Arc<PluginStats>,
     /// Whether it was removed.
     pub(super) ending: Option<Ending>,
@@ -64,6 +66,7 @@ impl Slot {
             vm: VmSlot::Preparing,
             spare: None,
             installed: 0,
+            entered: 0,
             stats,
             ending: None,
             ordered: 0,
@@ -101,9 +104,11 @@ impl Worker {
         }
     }
 
-    /// Notes the memory that a plugin's VM has, for others to read.
-    pub(super) fn note_memory(&self, id: PluginId) {
-        if let (Some(slot), Some(bytes)) = (self.slots.get(id), self.memory_bytes(id)) {
+    /// Notes how often a plugin was entered and which memory its VM has, for others to read: once for many entries.
+    pub(super) fn note(&self, id: PluginId) {
+        let Some(slot) = self.slots.get(id) else { return };
+        slot.stats.set_entered(slot.entered);
+        if let Some(bytes) = self.memory_bytes(id) {
             slot.stats.set_memory(bytes);
         }
     }

@@ -129,6 +129,7 @@ impl Worker {
         let slot = &mut self.slots[plugin];
         if !matches!(std::mem::replace(&mut slot.vm, VmSlot::Ended), VmSlot::Ended) {
             self.ending -= 1;
+            slot.stats.set_entered(slot.entered);
             self.stats.remove(&slot.stats);
         }
         self.forget_signals(plugin);

@@ -53,7 +53,7 @@ pub enum PluginState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
-    /// How often its guest was entered.
+    /// How often its guest was entered, until a stream ended last, timers were run or it crashed.
     pub callbacks: u64,
     /// How often it was stopped or did not start, by [`CRASH_KINDS`].
     pub crashes: [u64; CRASH_KINDS.len()],
@@ -135,10 +135,8 @@ impl PluginStats {
             [usize::from(self.state.load(Relaxed) & 3)]
     }
 
-    /// Counts an entry of its guest.
-    #[inline]
-    pub(super) fn entered(&self) {
-        count(&self.callbacks);
+    pub(super) fn set_entered(&self, callbacks: u64) {
+        self.callbacks.store(callbacks, Relaxed);
     }
 
     pub(super) fn crashed(&self, kind: &str) {

@@ -232,7 +232,7 @@ impl Worker {
         for lane in 0..lanes {
             if let Some(link) = self.link(key, lane) {
                 self.end_context(key, lane, link);
-                self.note_memory(link.plugin);
+                self.note(link.plugin);
             }
         }
         if let Some(stream) = self.streams.remove(key) {

@@ -71,9 +71,9 @@ impl Worker {
             let (plugin, context) = (timer.plugin, timer.context);
             self.enter_while(&running, plugin, Callback::Tick, context, &[]);
             self.apply_effects();
-            self.note_memory(plugin);
         }
         drop(running);
+        (0..self.slots.len()).for_each(|plugin| self.note(plugin));
         self.timers_run_at = None;
         self.end_overdue(time);
         self.run();
