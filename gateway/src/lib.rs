@@ -20,6 +20,7 @@ mod metrics;
 mod path;
 pub mod plugins;
 mod proxy;
+mod reload;
 mod route;
 mod server;
 mod stall;
@@ -30,6 +31,7 @@ mod worker;
 
 pub use endpoints::EndpointAddresses;
 pub use metrics::Metrics;
+pub use reload::{ReloadError, Reloader, Report};
 pub use server::{ServeError, Server, Settings};
 pub use tls::TlsError;
 pub use upstream::{HealthChecks, NodeHealth, PoolLimits, UpstreamHealth};

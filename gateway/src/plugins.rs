@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use chassis_abi::{Identity, Services, VmState};
+use chassis_abi::{Configuration, Identity, Services, VmState};
 use chassis_engine_api::AnyEngine;
 use chassis_engine_api::compile::CompilePolicy;
 use chassis_host::{Link, LogSink, Plugin, PluginError, PluginLimits, PluginSpec, Preparer, StartError, Worker};
 use thiserror::Error;
 
 use crate::callouts::Callouts;
-use crate::chain::{Chain, Guests};
+use crate::chain::Guests;
 use crate::config::{self, Config, Place, PluginConfig};
 
 /// Opens the engine of a name; the default one for `None`.
@@ -89,10 +89,37 @@ impl Plugins {
         services: MakeServices,
         sink: Arc<dyn LogSink>,
     ) -> Result<Self, PluginsError> {
+        Self::load_or_keep(&[], config, file.as_ref(), open, policy, (services, sink))
+    }
+
+    /// Loads all plugins of a configuration that is to replace the one of these; the same file, or another. What has not
+    /// changed, neither its module nor its settings, is kept and not compiled again.
+    ///
+    /// # Errors
+    /// [`PluginsError`] with every plugin that failed.
+    pub fn reload(
+        &self,
+        config: &Config,
+        file: impl AsRef<Path>,
+        open: OpenEngine<'_>,
+        policy: &CompilePolicy,
+    ) -> Result<Self, PluginsError> {
+        let calls = (Arc::clone(&self.services), Arc::clone(&self.sink));
+        Self::load_or_keep(&self.plugins, config, file.as_ref(), open, policy, calls)
+    }
+
+    fn load_or_keep(
+        earlier: &[Arc<Plugin>],
+        config: &Config,
+        file: &Path,
+        open: OpenEngine<'_>,
+        policy: &CompilePolicy,
+        (services, sink): (MakeServices, Arc<dyn LogSink>),
+    ) -> Result<Self, PluginsError> {
         let mut plugins = Vec::with_capacity(config.plugins.len());
         let mut failures = Vec::new();
         for plugin in &config.plugins {
-            match load(plugin, config, open, policy) {
+            match load(plugin, config, open, policy, earlier) {
                 Ok(loaded) => plugins.push(loaded),
                 Err(error) => {
                     failures.push(PluginFailure { plugin: plugin.name.clone(), place: plugin.place, error });
@@ -101,9 +128,9 @@ impl Plugins {
         }
         if failures.is_empty() {
             let places = config.plugins.iter().map(|plugin| plugin.place).collect();
-            return Ok(Plugins { plugins, file: file.as_ref().into(), places, services, sink });
+            return Ok(Plugins { plugins, file: file.into(), places, services, sink });
         }
-        Err(PluginsError { file: file.as_ref().to_owned(), failures })
+        Err(PluginsError { file: file.to_owned(), failures })
     }
 
     /// The plugins, in the order of the configuration.
@@ -116,60 +143,84 @@ impl Plugins {
         Preparer::new(Arc::clone(&self.services))
     }
 
-    /// Starts, on this thread, a VM of every plugin that a route uses, with a plugin context for each use. Answers the
-    /// chain of each route. All streams together may hold `buffer_limit` bytes of body; `callouts` calls others for them.
-    ///
-    /// # Errors
-    /// [`PluginsError`] with every plugin that does not start.
-    pub(crate) fn start(
-        &self,
-        routes: &[&[config::PluginUse]],
-        preparer: Preparer,
-        buffer_limit: usize,
-        callouts: Callouts,
-    ) -> Result<(Rc<Guests>, Vec<Option<Chain>>), PluginsError> {
+    /// What a plugin calls while it starts on a thread of its own.
+    pub(crate) fn services(&self) -> Box<dyn Services> {
+        (self.services)()
+    }
+
+    /// A worker's plugins, of which there are none yet. All streams together may hold `buffer_limit` bytes of body;
+    /// `callouts` calls others for them.
+    pub(crate) fn guests(&self, preparer: Preparer, buffer_limit: usize, callouts: Callouts) -> Rc<Guests> {
+        let mut worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
+        worker.set_buffer_limit(buffer_limit);
+        Guests::new(worker, callouts)
+    }
+
+    /// Which plugins routes use, with a configuration for each use, and the chain of each route.
+    pub(crate) fn plan<'a>(&self, routes: impl Iterator<Item = &'a [config::PluginUse]>) -> Plan {
         let mut uses: Vec<Vec<&config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
-        let mut chains: Vec<Vec<Link>> = Vec::with_capacity(routes.len());
+        let mut chains: Vec<Vec<Link>> = Vec::new();
         for route in routes {
             let mut chain = Vec::with_capacity(route.len());
-            for plugin_use in *route {
+            for plugin_use in route {
                 let plugin = plugin_use.plugin;
                 chain.push(Link { plugin, configuration: uses[plugin].len() });
                 uses[plugin].push(plugin_use);
             }
             chains.push(chain);
         }
-        let mut ids = vec![None; self.plugins.len()];
-        let mut worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
-        worker.set_buffer_limit(buffer_limit);
-        let guests = Guests::new(worker, callouts, |worker| {
-            let mut failures = Vec::new();
-            for (index, uses) in uses.iter().enumerate().filter(|(_, uses)| !uses.is_empty()) {
-                let configurations = uses.iter().map(|plugin_use| plugin_use.conf.clone()).collect();
-                match worker.add_plugin(Arc::clone(&self.plugins[index]), configurations) {
-                    Ok(id) => ids[index] = Some(id),
-                    Err(error) => failures.push(self.start_failure(index, uses, error)),
-                }
-            }
-            if failures.is_empty() { Ok(()) } else { Err(PluginsError { file: self.file.to_path_buf(), failures }) }
-        })?;
-        let chain = |links: Vec<Link>| {
-            let plugins: Vec<&Plugin> = links.iter().map(|link| &*self.plugins[link.plugin]).collect();
-            let links = links.iter().filter_map(|link| Some(Link { plugin: ids[link.plugin]?, ..*link })).collect();
-            (!plugins.is_empty()).then(|| Chain::new(&guests, links, &plugins))
+        let planned = |(index, uses): (usize, Vec<&config::PluginUse>)| Use {
+            plugin: Arc::clone(&self.plugins[index]),
+            configurations: uses.iter().map(|plugin_use| plugin_use.conf.clone().into()).collect(),
+            place: self.places[index],
+            only: if let [only] = &*uses { Some(only.place) } else { None },
         };
-        let chains = chains.into_iter().map(chain).collect();
-        Ok((guests, chains))
+        Plan { uses: uses.into_iter().enumerate().map(planned).collect(), chains }
     }
 
-    fn start_failure(&self, index: usize, uses: &[&config::PluginUse], error: StartError) -> PluginFailure {
-        let place = match (&error, uses) {
-            (StartError::ConfigurationRefused | StartError::ConfigurationInvalid, [only]) => only.place,
-            _ => self.places[index],
+    /// Every plugin that a route uses and that does not start.
+    pub(crate) fn failed(&self, failures: Vec<PluginFailure>) -> PluginsError {
+        PluginsError { file: self.file.to_path_buf(), failures }
+    }
+}
+
+/// What routes need of plugins.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// All plugins, in the order of the configuration; those that no route uses have no configuration.
+    pub(crate) uses: Vec<Use>,
+    /// The chain of each route; plugins by their places in `uses`.
+    pub(crate) chains: Vec<Vec<Link>>,
+}
+
+/// A plugin, with the configurations that it is used with.
+#[derive(Debug, Clone)]
+pub(crate) struct Use {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) configurations: Arc<[Configuration]>,
+    /// Where the plugin is in the file, and where it is used, if that is one place.
+    place: Place,
+    only: Option<Place>,
+}
+
+impl Use {
+    /// Whether this is the same module with the same settings and configurations, so that its VM may stay.
+    pub(crate) fn is_same(&self, other: &Use) -> bool {
+        Arc::ptr_eq(&self.plugin, &other.plugin) && self.configurations == other.configurations
+    }
+
+    /// Whether a route uses it.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.configurations.is_empty()
+    }
+
+    pub(crate) fn failure(&self, error: StartError) -> PluginFailure {
+        let place = match (&error, self.only) {
+            (StartError::ConfigurationRefused | StartError::ConfigurationInvalid, Some(only)) => only,
+            _ => self.place,
         };
-        let plugin = &self.plugins[index];
-        let error = LoadFailure::Start { file: plugin.spec().file.clone(), error };
-        PluginFailure { plugin: plugin.name().to_owned(), place, error }
+        let error = LoadFailure::Start { file: self.plugin.spec().file.clone(), error };
+        PluginFailure { plugin: self.plugin.name().to_owned(), place, error }
     }
 }
 
@@ -191,6 +242,7 @@ fn load(
     all: &Config,
     open: OpenEngine<'_>,
     policy: &CompilePolicy,
+    earlier: &[Arc<Plugin>],
 ) -> Result<Arc<Plugin>, LoadFailure> {
     let engine = open(config.engine.as_deref()).map_err(LoadFailure::Engine)?;
     let mut limits = PluginLimits::default();
@@ -226,5 +278,5 @@ fn load(
             config::FailPolicy::Closed => chassis_host::FailPolicy::Closed,
         },
     };
-    Ok(Plugin::load(spec, &*engine, policy)?)
+    Ok(Plugin::load_or_keep(spec, &*engine, policy, earlier)?)
 }

@@ -101,6 +101,11 @@ impl Proxy {
         Proxy { snapshot: RefCell::new(Rc::new(snapshot)), metrics: Arc::clone(metrics), certificates }
     }
 
+    /// Has requests that begin from now on be served by this one.
+    pub(crate) fn replace(&self, snapshot: Snapshot) {
+        self.snapshot.replace(Rc::new(snapshot));
+    }
+
     /// Answers a request.
     pub(crate) async fn handle(
         &self,

@@ -17,6 +17,7 @@ use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, PluginsError};
+use crate::reload::Reloader;
 use crate::tls::{Certificates, TlsError};
 use crate::upstream::{HealthChecks, PoolLimits};
 use crate::worker::{self, Phase};
@@ -96,6 +97,7 @@ pub struct Server {
     endpoints: Endpoints,
     /// How many of them, the first ones, are without TLS.
     plain: usize,
+    reloader: Reloader,
     drain: Duration,
     phase: watch::Sender<Phase>,
     ended: mpsc::UnboundedReceiver<()>,
@@ -125,11 +127,14 @@ impl Server {
         let endpoints = Endpoints::start(&state, &settings.metrics, phases.clone())?;
         let (ending, ended) = mpsc::unbounded_channel();
         let (tell, told) = std::sync::mpsc::channel();
+        let (swapping, swaps): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let reloader = Reloader::new(&state, settings.plugins.clone(), preparer.clone(), swapping, phases.clone());
         let mut server = Server {
             addresses: Vec::new(),
             stream_addresses: Vec::new(),
             plain: settings.config.listen.len(),
             endpoints,
+            reloader,
             drain: settings.drain,
             phase,
             ended,
@@ -137,7 +142,7 @@ impl Server {
         };
         // Dropped before the server, which waits for workers that may wait for theirs.
         let mut hands = Vec::with_capacity(count);
-        for number in 0..count {
+        for (number, swaps) in swaps.into_iter().enumerate() {
             let (settings, phases) = (settings.clone(), phases.clone());
             let certificates = certificates.clone();
             let ending = Ending { ended: ending.clone(), told: tell.clone() };
@@ -153,7 +158,7 @@ impl Server {
                 let ready = || {
                     let _ = tell.send(Ok(()));
                 };
-                let ended = worker::run(&settings, certificates, preparer, phases, listeners, ready);
+                let ended = worker::run(&settings, certificates, preparer, phases, swaps, listeners, ready);
                 // Who started it may be waiting for it to serve.
                 ended.map_err(|error| tell.send(Err(error))).is_ok()
             };
@@ -170,8 +175,9 @@ impl Server {
             let listeners = listen::bind(*address, count).map_err(failed)?;
             let bound = if is_http { &mut server.addresses } else { &mut server.stream_addresses };
             bound.push(listeners[0].local_addr().map_err(failed)?);
-            shares.iter_mut().zip(listeners).for_each(|(share, listener)| share.push(listener));
+            shares.iter_mut().zip(listeners).for_each(|(share, listener)| share.push((*address, listener)));
         }
+        server.reloader.set_addresses(settings.config.listen.iter().copied().zip(server.addresses.iter().copied()));
         // One that has ended is missed below.
         hands.iter().zip(shares).for_each(|(hand, share)| drop(hand.send(share)));
         all()?;
@@ -179,7 +185,12 @@ impl Server {
         Ok(server)
     }
 
-    /// The addresses that are listened on, in the order of the configuration, those with TLS last; ports are the real ones.
+    /// What replaces the configuration while it is served.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// The addresses that were listened on first, in the order of the configuration, those with TLS last; ports are the real ones.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -194,8 +205,9 @@ impl Server {
         self.endpoints.addresses()
     }
 
-    /// Logs where it listens, and serves until SIGTERM or SIGINT; then accepts nothing new, and returns when all requests
-    /// have ended, when the drain limit is over, or at a second signal.
+    /// Logs where it listens, and serves until SIGTERM or SIGINT, or until its [`Reloader`] was told to quit; then accepts
+    /// nothing new, and returns when all requests have ended, when the drain limit is over, or at a second signal. It
+    /// returns at once when its reloader was told to stop.
     ///
     /// # Errors
     /// [`ServeError`] if signals cannot be caught or a worker ended by itself.
@@ -204,6 +216,7 @@ impl Server {
         runtime.block_on(async {
             // Before the lines at which others know that they may send signals.
             let mut signals = Signals::new()?;
+            let mut asked = self.reloader.asked();
             for (index, address) in self.addresses.iter().enumerate() {
                 let scheme = if index < self.plain { "http" } else { "https" };
                 tracing::info!("listening on {scheme}://{address}");
@@ -214,10 +227,20 @@ impl Server {
             self.endpoints.addresses().log();
             tokio::select! {
                 () = signals.next() => {}
+                _ = asked.wait_for(|phase| *phase != Phase::Serve) => {}
                 _ = self.ended.recv() => return Err(ServeError::WorkerEnded),
             }
+            if *asked.borrow() == Phase::Stop {
+                return Ok(());
+            }
             tracing::info!("draining for at most {:?}", self.drain);
-            self.drain(signals.next()).await;
+            self.drain(async {
+                tokio::select! {
+                    () = signals.next() => tracing::warn!("stopped by a second signal"),
+                    _ = asked.wait_for(|phase| *phase == Phase::Stop) => {}
+                }
+            })
+            .await;
             Ok(())
         })?;
         self.end()
@@ -248,7 +271,7 @@ impl Server {
         tokio::select! {
             () = all => {}
             () = tokio::time::sleep(self.drain) => tracing::warn!("requests were still running when the drain limit was over"),
-            () = hurry => tracing::warn!("stopped by a second signal"),
+            () = hurry => {}
         }
     }
 

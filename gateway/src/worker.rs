@@ -1,6 +1,7 @@
 //! One worker: a thread with its own runtime, listening sockets, upstream connections and VMs.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
@@ -17,24 +18,23 @@ use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet, LocalSet, spawn_local};
 
 use crate::body::{BodyError, ClientBody};
-use crate::callouts::Callouts;
-use crate::config::PluginUse;
 use crate::head::{Client, FrameGate, Gate};
 use crate::http2::{self, Serving};
 use crate::listen::BACKLOG;
 use crate::metrics::WorkerMetrics;
-use crate::proxy::{Proxy, Snapshot};
+use crate::proxy::Proxy;
+use crate::reload::{PLUGIN_END, Running, Swap};
 use crate::server::{ServeError, Settings};
 use crate::tcp::StreamRoutes;
 use crate::tls::Certificates;
 use crate::upstream::Pool;
 
 /// What a worker is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     /// Accept and serve.
     Serve,
@@ -49,12 +49,14 @@ struct Shared {
     settings: Settings,
     proxy: Rc<Proxy>,
     certificates: Option<Arc<Certificates>>,
-    streams: StreamRoutes,
+    streams: RefCell<Rc<StreamRoutes>>,
     http: http1::Builder,
     metrics: Arc<WorkerMetrics>,
     draining: Cell<bool>,
     drain: Notify,
     connections: Cell<usize>,
+    /// How many there may be.
+    most_connections: Cell<usize>,
     /// How many connections there have been.
     accepted: Cell<u64>,
     ended: Notify,
@@ -71,28 +73,16 @@ pub(crate) fn run(
     certificates: Option<Arc<Certificates>>,
     preparer: Option<Preparer>,
     mut phase: watch::Receiver<Phase>,
-    listeners: impl FnOnce() -> Option<Vec<StdListener>>,
+    mut swaps: mpsc::UnboundedReceiver<Swap>,
+    listeners: impl FnOnce() -> Option<Vec<(SocketAddr, StdListener)>>,
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
-    let pool = Pool::new(settings.pool, settings.health.clone());
-    let streams = &settings.config.stream;
-    let routes: Vec<&[PluginUse]> = settings.config.plugins_of_routes().collect();
-    let (guests, mut chains) = match (&settings.plugins, preparer) {
-        (Some(plugins), Some(preparer)) => {
-            let buffer_limit = usize::try_from(settings.config.limits.buffered_body).unwrap_or(usize::MAX);
-            let callouts = Callouts::new(&settings.config, &pool, buffer_limit);
-            let (guests, chains) = plugins.start(&routes, preparer, buffer_limit, callouts)?;
-            (Some(guests), chains)
-        }
-        _ => (None, routes.iter().map(|_| None).collect()),
-    };
-    let of_streams = chains.split_off(settings.config.routes.len());
+    let pool = Rc::new(Pool::new(settings.pool, settings.health.clone()));
     let metrics = settings.metrics.worker();
-    if let Some(guests) = &guests {
-        guests.with(|worker| metrics.set_plugins(worker.stats()));
-    }
+    let running = Running::new(Rc::clone(&pool), Arc::clone(&metrics));
+    let (snapshot, streams) = running.start(&settings.config, settings.plugins.as_ref().zip(preparer))?;
     let mut http = http1::Builder::new();
     // The gate limits heads and the time that they take; see `head`.
     http.header_read_timeout(None).max_buf_size(settings.head.bytes.max(8 << 10) * 2);
@@ -100,13 +90,10 @@ pub(crate) fn run(
         http.max_headers(settings.head.lines);
     }
     let shared = Rc::new(Shared {
-        proxy: Rc::new(Proxy::new(
-            Snapshot::new(&settings.config, &pool, chains, &metrics),
-            certificates.clone(),
-            &metrics,
-        )),
+        proxy: Rc::new(Proxy::new(snapshot, certificates.clone(), &metrics)),
         certificates,
-        streams: StreamRoutes::new(&streams.routes, &pool, of_streams),
+        streams: RefCell::new(Rc::new(streams)),
+        most_connections: Cell::new(settings.config.limits.connections),
         settings: settings.clone(),
         http,
         metrics,
@@ -120,22 +107,21 @@ pub(crate) fn run(
     });
     let Some(listeners) = listeners() else { return Ok(()) };
     let ended = local.block_on(&runtime, async {
-        let mut accepting = JoinSet::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let listener = TcpListener::from_std(listener)?;
-            // Those for TLS come after the plain ones, and those for streams last.
-            let (plain, tls) = (settings.config.listen.len(), settings.config.ssl.listen.len());
+        let mut listening = Listening::default();
+        // Those for TLS come after the plain ones, and those for streams last.
+        let (plain, tls) = (settings.config.listen.len(), settings.config.ssl.listen.len());
+        for (index, (address, listener)) in listeners.into_iter().enumerate() {
             let what = match index {
                 index if index < plain => What::Http,
                 index if index < plain + tls => What::Tls,
                 _ => What::Stream,
             };
-            accepting.spawn_local(accept(listener, what, Rc::clone(&shared), phase.clone()));
+            listening.add(address, listener, what, &shared, &phase)?;
         }
         // These end only by a panic.
         let mut lasting: JoinSet<()> = JoinSet::new();
-        if let Some(guests) = &guests {
-            lasting.spawn_local(Rc::clone(guests).keep());
+        if let Some(guests) = running.guests() {
+            lasting.spawn_local(guests.keep());
         }
         let sweep_every = sweep_every(settings.pool.age);
         lasting.spawn_local(async move {
@@ -145,14 +131,26 @@ pub(crate) fn run(
             }
         });
         ready();
-        tokio::select! {
-            // A sender that is gone means the same as Stop.
-            _ = phase.wait_for(|phase| *phase != Phase::Serve) => {}
-            // A listener may know first that this phase is over; it ends otherwise only by a panic.
-            Some(ended) = accepting.join_next() => ended.map_err(|error| died("a listener", &error))?,
-            Some(Err(error)) = lasting.join_next() => return Err(died("a task", &error)),
+        let phases = phase.clone();
+        loop {
+            tokio::select! {
+                // A sender that is gone means the same as Stop.
+                _ = phase.wait_for(|phase| *phase != Phase::Serve) => break,
+                // A listener may know first that this phase is over; it ends otherwise when it was removed, or by a panic.
+                Some(ended) = listening.tasks.join_next() => ended.map_err(|error| died("a listener", &error))?,
+                Some(Err(error)) = lasting.join_next() => return Err(died("a task", &error)),
+                Some(swap) = swaps.recv() => {
+                    let had_guests = running.guests().is_some();
+                    shared.swap(swap, &running, &mut listening, &phases);
+                    if let Some(guests) = running.guests().filter(|_| !had_guests) {
+                        lasting.spawn_local(guests.keep());
+                    }
+                }
+            }
         }
-        while let Some(ended) = accepting.join_next().await {
+        // Whoever waits for one learns that nothing comes of it.
+        drop(swaps);
+        while let Some(ended) = listening.tasks.join_next().await {
             ended.map_err(|error| died("a listener", &error))?;
         }
         shared.draining.set(true);
@@ -170,7 +168,7 @@ pub(crate) fn run(
             }
         }
         // What plugins log of their last streams is theirs, too.
-        if let Some(guests) = guests {
+        if let Some(guests) = running.guests() {
             guests.close_ended(usize::MAX);
             if stopped {
                 guests.shut_down(Duration::ZERO).await;
@@ -189,9 +187,6 @@ pub(crate) fn run(
     ended
 }
 
-/// How long plugins may defer their end.
-const PLUGIN_END: Duration = Duration::from_secs(5);
-
 /// Without the task the worker would go on half: it would accept nothing, or close no stream.
 fn died(what: &str, error: &JoinError) -> ServeError {
     tracing::error!("{what} of a worker has failed: {error}");
@@ -200,7 +195,13 @@ fn died(what: &str, error: &JoinError) -> ServeError {
 
 /// Accepts until draining begins, and then what is waiting already, which is at most what the backlog holds: clients that
 /// keep coming, or no descriptors, must not keep it from ending.
-async fn accept(listener: TcpListener, what: What, shared: Rc<Shared>, mut phase: watch::Receiver<Phase>) {
+async fn accept(
+    listener: TcpListener,
+    what: What,
+    shared: Rc<Shared>,
+    mut phase: watch::Receiver<Phase>,
+    removal: Rc<Removal>,
+) {
     let mut pause = FIRST_PAUSE;
     let mut waiting = BACKLOG;
     loop {
@@ -208,8 +209,9 @@ async fn accept(listener: TcpListener, what: What, shared: Rc<Shared>, mut phase
             biased;
             accepted = std::future::poll_fn(|cx| shared.poll_accept(&listener, cx)) => accepted,
             _ = phase.wait_for(|phase| *phase != Phase::Serve) => return,
+            () = removal.told.notified() => return,
         };
-        let now = *phase.borrow();
+        let now = if removal.begun.get() { Phase::Drain.max(*phase.borrow()) } else { *phase.borrow() };
         match now {
             Phase::Serve => {}
             Phase::Drain if waiting > 0 && accepted.as_ref().err().is_none_or(is_of_the_client) => waiting -= 1,
@@ -234,10 +236,56 @@ async fn accept(listener: TcpListener, what: What, shared: Rc<Shared>, mut phase
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     _ = phase.wait_for(|phase| *phase != Phase::Serve) => {}
+                    () = removal.told.notified() => return,
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+}
+
+/// The listeners of a worker.
+#[derive(Default)]
+struct Listening {
+    tasks: JoinSet<()>,
+    /// Of those for HTTP without TLS, by their addresses in the configuration.
+    removals: HashMap<SocketAddr, Rc<Removal>>,
+}
+
+/// Has a listener accept what is waiting already, and close.
+#[derive(Default)]
+struct Removal {
+    begun: Cell<bool>,
+    told: Notify,
+}
+
+impl Listening {
+    fn add(
+        &mut self,
+        address: SocketAddr,
+        listener: StdListener,
+        what: What,
+        shared: &Rc<Shared>,
+        phase: &watch::Receiver<Phase>,
+    ) -> io::Result<()> {
+        let removal = Rc::<Removal>::default();
+        let listener = TcpListener::from_std(listener)?;
+        self.tasks.spawn_local(accept(listener, what, Rc::clone(shared), phase.clone(), Rc::clone(&removal)));
+        if let What::Http = what {
+            self.removals.insert(address, removal);
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, addresses: &[SocketAddr]) {
+        self.removals.retain(|address, removal| {
+            let stays = addresses.contains(address);
+            if !stays {
+                removal.begun.set(true);
+                removal.told.notify_one();
+            }
+            stays
+        });
     }
 }
 
@@ -258,9 +306,35 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 impl Shared {
+    /// Serves another configuration from now on.
+    fn swap(
+        self: &Rc<Self>,
+        mut swap: Swap,
+        running: &Running,
+        listening: &mut Listening,
+        phase: &watch::Receiver<Phase>,
+    ) {
+        let served = running.swap(&mut swap);
+        let done = served.is_some();
+        if let Some((snapshot, streams)) = served {
+            self.proxy.replace(snapshot);
+            self.streams.replace(Rc::new(streams));
+            self.most_connections.set(swap.config.limits.connections);
+            self.waiting.take().into_iter().for_each(Waker::wake);
+            for (address, listener) in swap.listeners {
+                if let Err(error) = listening.add(address, listener, What::Http, self, phase) {
+                    tracing::error!("a worker cannot listen on {address}: {error}");
+                }
+            }
+            listening.keep(&swap.config.listen);
+        }
+        // Who waits for it may have gone.
+        let _ = swap.done.send(done);
+    }
+
     /// The next connection, if there may be one more.
     fn poll_accept(&self, listener: &TcpListener, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let limit = self.settings.config.limits.connections;
+        let limit = self.most_connections.get();
         if self.connections.get() < limit {
             return listener.poll_accept(cx);
         }
@@ -301,7 +375,8 @@ enum What {
 
 async fn serve_stream(stream: TcpStream, address: SocketAddr, live: Live) {
     let (local, id) = live.0.begin(&stream, address);
-    live.0.streams.serve(stream, &Client::new(address, local, id)).await;
+    let routes = Rc::clone(&live.0.streams.borrow());
+    routes.serve(stream, &Client::new(address, local, id)).await;
 }
 
 async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {

@@ -30,6 +30,6 @@ pub use source::{SourceError, read_module};
 pub use stores::{ForeignFunction, Stores};
 pub use vm::StartError;
 pub use worker::{
-    CRASH_KINDS, Crash, DirectionProgress, Link, PluginId, PluginState, PluginStats, Progress, StreamKey, Totals,
-    Worker, WorkerStats,
+    CRASH_KINDS, Crash, DirectionProgress, Link, PluginId, PluginState, PluginStats, Progress, StartedPlugin,
+    StreamKey, Totals, Worker, WorkerStats,
 };

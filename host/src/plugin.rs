@@ -18,7 +18,7 @@ use thiserror::Error;
 use crate::source::{SourceError, read_module};
 
 /// What a plugin is loaded from and how it may behave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PluginSpec {
     /// What it is called and configured with. Its quotas are those of `limits`, whatever they say here.
     pub identity: Identity,
@@ -31,7 +31,7 @@ pub struct PluginSpec {
 }
 
 /// What a plugin may use.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PluginLimits {
     /// How long one callback may take.
     pub deadline: Duration,
@@ -130,6 +130,27 @@ impl Plugin {
     ) -> Result<Arc<Plugin>, PluginError> {
         let bytes = read_module(&spec.file, spec.limits.front.module_bytes)?;
         Plugin::from_bytes(spec, bytes, engine, policy)
+    }
+
+    /// As [`load`](Plugin::load); where one of `earlier` was loaded from the same module, for the same engine and with
+    /// the same spec, it answers that one and compiles nothing.
+    ///
+    /// # Errors
+    /// [`PluginError`] with everything that is wrong.
+    pub fn load_or_keep(
+        spec: PluginSpec,
+        engine: &dyn AnyEngine<VmState>,
+        policy: &CompilePolicy,
+        earlier: &[Arc<Plugin>],
+    ) -> Result<Arc<Plugin>, PluginError> {
+        let bytes = read_module(&spec.file, spec.limits.front.module_bytes)?;
+        let same = |plugin: &&Arc<Plugin>| {
+            plugin.engine() == engine.capabilities().name && plugin.spec == spec && plugin.module().bytes() == bytes
+        };
+        match earlier.iter().find(same) {
+            Some(plugin) => Ok(Arc::clone(plugin)),
+            None => Plugin::from_bytes(spec, bytes, engine, policy),
+        }
     }
 
     /// As [`load`](Plugin::load), of a binary module that was read already; the file's name is for messages only.

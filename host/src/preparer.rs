@@ -71,7 +71,7 @@ fn run(queue: &Receiver<Job>, services: &ServicesFactory) {
 }
 
 /// A panic is the host's own fault; workers are not to wait for ever because of it.
-fn panicked() -> StartError {
+pub(crate) fn panicked() -> StartError {
     StartError::Stopped {
         callback: "",
         stop: Stop::Host(HostError::new("the host failed while it started the plugin")),

@@ -22,7 +22,7 @@ use crate::upstream::{Pool, Upstream};
 #[derive(Debug)]
 pub(crate) struct Callouts {
     /// By the names that plugins use.
-    upstreams: HashMap<String, Rc<Upstream>>,
+    upstreams: RefCell<HashMap<String, Rc<Upstream>>>,
     running: RefCell<HashMap<CalloutKey, Running>>,
     room: Rc<Room>,
 }
@@ -38,6 +38,14 @@ struct Running {
 impl Callouts {
     /// Callouts to what a configuration names and allows. All answers that are being read may have `limit` bytes together.
     pub(crate) fn new(config: &Config, pool: &Pool, limit: usize) -> Self {
+        let room = Rc::new(Room { used: Cell::new(0), limit: Cell::new(limit) });
+        let callouts = Callouts { upstreams: RefCell::default(), running: RefCell::default(), room };
+        callouts.replace(config, pool, limit);
+        callouts
+    }
+
+    /// Callouts that begin from now on go to what this configuration names and allows; those under way go on.
+    pub(crate) fn replace(&self, config: &Config, pool: &Pool, limit: usize) {
         let mut upstreams = HashMap::new();
         for address in config.plugins.iter().flat_map(|plugin| &plugin.allowed_upstreams) {
             let single = UpstreamConfig::single(NodeAddress::Tcp(address.clone()));
@@ -46,15 +54,15 @@ impl Callouts {
         for named in &config.upstreams {
             upstreams.insert(named.id.clone(), Rc::new(Upstream::new(&named.upstream, pool)));
         }
-        let room = Rc::new(Room { used: Cell::new(0), limit });
-        Callouts { upstreams, running: RefCell::default(), room }
+        self.upstreams.replace(upstreams);
+        self.room.limit.set(limit);
     }
 
     /// Does what the worker wants to be done; what comes of it is told to `guests`, later.
     pub(crate) fn begin(&self, guests: &Rc<Guests>, work: CalloutWork) {
         match work {
             CalloutWork::Http { key, call, limit } => {
-                let upstream = self.upstreams.get(&call.upstream).cloned();
+                let upstream = self.upstreams.borrow().get(&call.upstream).cloned();
                 let share = Share { room: Rc::clone(&self.room), bytes: 0, limit };
                 let ending = Ending { guests: Rc::clone(guests), key };
                 let task = spawn_local(async move {
@@ -71,7 +79,7 @@ impl Callouts {
                 self.running.borrow_mut().insert(key, Running { task: task.abort_handle(), outbox: None });
             }
             CalloutWork::Grpc { key, call, limit } => {
-                let upstream = self.upstreams.get(&call.upstream).cloned();
+                let upstream = self.upstreams.borrow().get(&call.upstream).cloned();
                 // What a message may have is judged by itself.
                 let share = Share { room: Rc::clone(&self.room), bytes: 0, limit: usize::MAX };
                 let ending = Ending { guests: Rc::clone(guests), key };
@@ -123,7 +131,7 @@ impl Ending {
 #[derive(Debug)]
 struct Room {
     used: Cell<usize>,
-    limit: usize,
+    limit: Cell<usize>,
 }
 
 /// What one answer has of it.
@@ -138,7 +146,7 @@ impl Share {
     /// Takes so many bytes more; `false` if there is no room for them.
     fn take(&mut self, bytes: usize) -> bool {
         let used = self.room.used.get().saturating_add(bytes);
-        if self.bytes.saturating_add(bytes) > self.limit || used > self.room.limit {
+        if self.bytes.saturating_add(bytes) > self.limit || used > self.room.limit.get() {
             return false;
         }
         self.room.used.set(used);
@@ -170,7 +178,7 @@ mod tests {
 
     #[test]
     fn shares_are_limited_each_and_together_and_given_back() {
-        let room = Rc::new(Room { used: Cell::new(0), limit: 10 });
+        let room = Rc::new(Room { used: Cell::new(0), limit: Cell::new(10) });
         let share = || Share { room: Rc::clone(&room), bytes: 0, limit: 6 };
         let (mut a, mut b) = (share(), share());
         assert!(a.take(4) && !a.take(3) && a.take(2));

@@ -41,22 +41,17 @@ impl Wake for Bell {
 }
 
 impl Guests {
-    /// Guests whose plugins `add` adds, and that call others by `callouts`.
-    pub(crate) fn new<E>(
-        mut worker: Worker,
-        callouts: Callouts,
-        add: impl FnOnce(&mut Worker) -> Result<(), E>,
-    ) -> Result<Rc<Self>, E> {
+    /// The guests of a worker, which call others by `callouts`.
+    pub(crate) fn new(mut worker: Worker, callouts: Callouts) -> Rc<Self> {
         let bell = Arc::new(Bell::default());
         worker.set_waker(Some(Waker::from(Arc::clone(&bell))));
-        add(&mut worker)?;
-        Ok(Rc::new(Guests {
+        Rc::new(Guests {
             worker: RefCell::new(worker),
             bell,
             ended: RefCell::default(),
             callouts,
             armed: Cell::new(None),
-        }))
+        })
     }
 
     /// Gives the worker to `work`, which may not call this again.

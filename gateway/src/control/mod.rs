@@ -43,6 +43,11 @@ impl State {
         Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Notes that another configuration is served.
+    pub(crate) fn set_config(&self, config: &Arc<Config>) {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(config);
+    }
+
     /// Notes that all workers serve.
     pub(crate) fn has_started(&self) {
         self.started.store(true, Relaxed);

@@ -39,6 +39,7 @@ mod paths;
 mod pausing;
 mod plugins;
 mod proxying;
+mod reload;
 mod schemes;
 mod sharing;
 mod sink;
@@ -82,6 +83,7 @@ fn main() {
         pausing::trials(),
         plugins::trials(),
         proxying::trials(),
+        reload::trials(),
         schemes::trials(),
         sharing::trials(),
         tcp::trials(),

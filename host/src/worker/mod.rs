@@ -9,6 +9,7 @@ mod shutdown;
 mod signals;
 mod stats;
 mod stream;
+mod swap;
 mod tcp;
 mod timers;
 
@@ -32,6 +33,7 @@ pub use self::crash::Crash;
 pub(crate) use self::prepared::Availability;
 pub use self::stats::{CRASH_KINDS, PluginState, PluginStats, Totals, WorkerStats};
 pub use self::stream::{DirectionProgress, Progress, StreamKey};
+pub use self::swap::StartedPlugin;
 
 pub(crate) use self::events::metadata_callback;
 
@@ -47,7 +49,7 @@ use crate::plugin::Plugin;
 use crate::preparer::{Prepared, Preparer};
 use crate::vm::{self, StartError, Vm};
 
-/// A plugin of a worker, by the order in which it was added.
+/// A plugin of a worker. Once it was removed and has ended, another may get its id.
 pub type PluginId = usize;
 
 /// One plugin of a chain, with the configuration that it runs with there.
@@ -149,9 +151,8 @@ impl Worker {
     ) -> Result<PluginId, StartError> {
         let configurations: Arc<[Configuration]> = configurations.into_iter().map(Into::into).collect();
         let started = vm::start(&plugin, &configurations, &mut self.board)?;
-        let id = self.slots.len();
         let stats = self.stats.add(&plugin);
-        self.slots.push(Slot::new(plugin, configurations, stats));
+        let id = self.put(Slot::new(plugin, configurations, stats));
         self.install(id, started);
         self.replenish(id);
         Ok(id)

@@ -74,6 +74,13 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// Whether the preparer is at nothing for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ordered == 0
+    }
+}
+
 impl Worker {
     /// Takes over VMs that the preparer has started, lets streams go on that waited for one, delivers signals of queues
     /// and foreign functions, and does what was left for this turn.
