@@ -236,7 +236,7 @@ pub(crate) struct ResponseBody {
     _stream: Option<Rc<Stream>>,
     meter: Option<Meter>,
     /// The request counts as being answered until this is dropped.
-    _exchange: Exchange,
+    exchange: Exchange,
 }
 
 /// Where the bytes of a response come from.
@@ -250,14 +250,24 @@ pub(crate) enum Content {
     Through(ResponseThrough),
 }
 
+impl Content {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Content::Whole(bytes) => bytes.is_empty(),
+            Content::Upstream(body) => body.is_end_stream(),
+            Content::Through(body) => body.is_end_stream(),
+        }
+    }
+}
+
 impl ResponseBody {
     pub(crate) fn new(content: Content, exchange: Exchange) -> Self {
-        ResponseBody { content, _stream: None, meter: None, _exchange: exchange }
+        ResponseBody { content, _stream: None, meter: None, exchange }
     }
 
     /// One that belongs to a stream of a chain.
     pub(crate) fn of_stream(content: Content, stream: Rc<Stream>, exchange: Exchange) -> Self {
-        ResponseBody { content, _stream: Some(stream), meter: None, _exchange: exchange }
+        ResponseBody { content, _stream: Some(stream), meter: None, exchange }
     }
 
     /// Has its bytes counted, and its end noted.
@@ -281,15 +291,21 @@ impl Body for ResponseBody {
         if let (Poll::Ready(Some(Ok(frame))), Some(meter)) = (&frame, &mut this.meter) {
             meter.sends(frame.data_ref().map_or(0, Bytes::len));
         }
+        if let Some(record) = this.exchange.record() {
+            match &frame {
+                Poll::Ready(Some(Ok(frame))) => record.sends(frame.data_ref().map_or(0, Bytes::len)),
+                Poll::Ready(_) => record.upstream_ended(),
+                Poll::Pending => return Poll::Pending,
+            }
+            if this.content.is_end_stream() {
+                record.upstream_ended();
+            }
+        }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
-            Content::Whole(bytes) => bytes.is_empty(),
-            Content::Upstream(body) => body.is_end_stream(),
-            Content::Through(body) => body.is_end_stream(),
-        }
+        self.content.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

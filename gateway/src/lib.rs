@@ -16,6 +16,7 @@ pub mod head;
 pub mod headers;
 mod http2;
 mod listen;
+pub mod logs;
 mod metrics;
 mod path;
 pub mod plugins;

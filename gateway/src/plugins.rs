@@ -15,6 +15,7 @@ use thiserror::Error;
 use crate::callouts::Callouts;
 use crate::chain::Guests;
 use crate::config::{self, Config, Place, PluginConfig};
+use crate::logs::spans;
 
 /// Opens the engine of a name; the default one for `None`.
 pub type OpenEngine<'a> = &'a dyn Fn(Option<&str>) -> Result<Arc<dyn AnyEngine<VmState>>, Box<dyn Error + Send + Sync>>;
@@ -153,6 +154,9 @@ impl Plugins {
     pub(crate) fn guests(&self, preparer: Preparer, buffer_limit: usize, callouts: Callouts) -> Rc<Guests> {
         let mut worker = Worker::new((self.services)(), Arc::clone(&self.sink), preparer);
         worker.set_buffer_limit(buffer_limit);
+        if let Some(observer) = spans::of_callbacks() {
+            worker.set_observer(Some(observer));
+        }
         Guests::new(worker, callouts)
     }
 

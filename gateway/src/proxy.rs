@@ -1,7 +1,6 @@
 //! The life of a request.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,6 +8,7 @@ use std::time::Instant;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request, uri};
 use http_body::Body;
 use thiserror::Error;
+use tracing::Instrument;
 
 use crate::answer;
 use crate::body::{ClientBody, Content, RequestBody, ResponseBody, Sending};
@@ -16,6 +16,7 @@ use crate::chain::{self, Chain};
 use crate::config::{Config, PathRules, RouteConfig};
 use crate::head::Exchange;
 use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
+use crate::logs::{AccessLog, Record, TraceContext, request_event, spans};
 use crate::metrics::{Meter, RouteMetrics, WorkerMetrics};
 use crate::path::normalised_uri;
 use crate::route::Router;
@@ -29,6 +30,7 @@ pub(crate) struct Proxy {
     metrics: Arc<WorkerMetrics>,
     /// Those of the listeners that speak TLS.
     certificates: Option<Arc<Certificates>>,
+    access_log: Option<Rc<AccessLog>>,
 }
 
 /// A configuration as one worker serves it. A request keeps the one that it began with.
@@ -39,6 +41,8 @@ pub(crate) struct Snapshot {
     paths: PathRules,
     /// What requests are counted with that no route is for.
     without_route: Arc<RouteMetrics>,
+    /// Whether a trace begins here for a request that names none.
+    create_traces: bool,
 }
 
 /// A route as one worker serves it.
@@ -72,6 +76,7 @@ impl Snapshot {
             routes: config.routes.iter().zip(chains).map(route).collect(),
             paths: config.paths,
             without_route: metrics.without_route(),
+            create_traces: config.logs.create_traces,
         };
         metrics.forget_routes();
         snapshot
@@ -97,8 +102,9 @@ impl Proxy {
         snapshot: Snapshot,
         certificates: Option<Arc<Certificates>>,
         metrics: &Arc<WorkerMetrics>,
+        access_log: Option<Rc<AccessLog>>,
     ) -> Self {
-        Proxy { snapshot: RefCell::new(Rc::new(snapshot)), metrics: Arc::clone(metrics), certificates }
+        Proxy { snapshot: RefCell::new(Rc::new(snapshot)), metrics: Arc::clone(metrics), certificates, access_log }
     }
 
     /// Has requests that begin from now on be served by this one.
@@ -109,28 +115,50 @@ impl Proxy {
     /// Answers a request.
     pub(crate) async fn handle(
         &self,
-        request: Request<ClientBody>,
-        exchange: Exchange,
+        mut request: Request<ClientBody>,
+        mut exchange: Exchange,
     ) -> Result<Response<ResponseBody>, Reset> {
         let mut meter = Meter::begin(&self.metrics);
-        let mut answer = self.respond(request, exchange, &mut meter).await;
+        let snapshot = Rc::clone(&self.snapshot.borrow());
+        let record = self.record(&snapshot, &mut request, &exchange);
+        exchange.set_record(Rc::clone(&record));
+        let answer = self.respond(&snapshot, request, exchange, &mut meter);
+        // Even a span that nobody listens to would be looked at each time that the future is polled.
+        let mut answer = match spans::request(&record) {
+            span if span.is_disabled() => answer.await,
+            span => answer.instrument(span).await,
+        };
         match &mut answer {
             Ok(response) => {
+                record.answers(response.status().as_u16(), response.headers());
                 meter.answers(response.status());
                 response.body_mut().set_meter(meter);
             }
-            Err(Reset) => meter.is_reset(),
+            Err(Reset) => {
+                record.is_reset();
+                meter.is_reset();
+            }
         }
         answer
     }
 
+    /// What is known of a request for logs. It gets the trace that it is a part of.
+    fn record(&self, snapshot: &Snapshot, request: &mut Request<ClientBody>, exchange: &Exchange) -> Rc<Record> {
+        let trace = TraceContext::of_request(request.headers_mut(), snapshot.create_traces);
+        let client = exchange.client();
+        let ends = (client.address(), client.local_address());
+        let numbers = (client.id(), client.requests());
+        Rc::new(Record::new(ends, client.tls().is_some(), numbers, request, trace, self.access_log.as_ref()))
+    }
+
+    /// Answers a request by a configuration.
     async fn respond(
         &self,
+        snapshot: &Snapshot,
         mut request: Request<ClientBody>,
         exchange: Exchange,
         meter: &mut Meter,
     ) -> Result<Response<ResponseBody>, Reset> {
-        let snapshot = Rc::clone(&self.snapshot.borrow());
         meter.set_route(&snapshot.without_route);
         if request.method() == Method::CONNECT {
             return Ok(answer::status(StatusCode::METHOD_NOT_ALLOWED, exchange));
@@ -145,6 +173,9 @@ impl Proxy {
             Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
         };
         meter.set_route(&route.metrics);
+        if let Some(record) = exchange.record() {
+            record.route(&route.id);
+        }
         match &route.chain {
             None => Ok(forward(&route, request, exchange).await),
             Some(chain) => chain::run(chain, &route, request, exchange).await,
@@ -163,25 +194,26 @@ async fn forward(route: &Route, request: Request<ClientBody>, exchange: Exchange
     let (mut head, body) = request.into_parts();
     let method = head.method.clone();
     let mut turn = route.upstream.begin(&Subject { client: Some(exchange.client().address()), head: &head });
+    turn.set_record(exchange.record());
     remove_hop_by_hop(&mut head.headers);
     let (body, sending) = request_body(&mut head, body);
     let request = match outgoing(head, body) {
         Ok(request) => request,
         Err(error) => {
-            tracing::info!(client = %exchange.client().address(), route = route.id, "request refused: {error}");
+            request_event!(INFO, exchange.record().map(Rc::as_ref), route = route.id, "request refused: {error}");
             return answer::status(StatusCode::BAD_REQUEST, exchange);
         }
     };
     let asked = Instant::now();
-    let answered = route.upstream.send(&mut turn, request, sending).await;
+    let result = route.upstream.send(&mut turn, request, sending).await;
     route.metrics.upstream_took(asked.elapsed());
-    match answered {
+    match result {
         Ok(mut response) => {
             prepare(&mut response, &method);
             response.map(|body| ResponseBody::new(Content::Upstream(body), exchange))
         }
         Err(error) => {
-            report(route, route.upstream.node(&turn), &error, exchange.client().address());
+            report(route, route.upstream.node(&turn), &error, exchange.record().map(Rc::as_ref));
             answer::status(error.status(), exchange)
         }
     }
@@ -230,10 +262,10 @@ pub(crate) fn has_no_body(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || status == StatusCode::NOT_MODIFIED
 }
 
-pub(crate) fn report(route: &Route, node: &Node, error: &UpstreamError, client: SocketAddr) {
-    let upstream = node.name();
+pub(crate) fn report(route: &Route, node: &Node, error: &UpstreamError, record: Option<&Record>) {
+    let (route, upstream) = (&route.id, node.name());
     match error {
-        UpstreamError::Client(_) => tracing::info!(%client, route = route.id, upstream, "{error}"),
-        _ => tracing::warn!(%client, route = route.id, upstream, "upstream failed: {error}"),
+        UpstreamError::Client(_) => request_event!(INFO, record, route, upstream, "{error}"),
+        _ => request_event!(WARN, record, route, upstream, "upstream failed: {error}"),
     }
 }

@@ -15,6 +15,7 @@ use crate::control::State;
 use crate::endpoints::{EndpointAddresses, Endpoints};
 use crate::head::{ClientLimits, HeadLimits};
 use crate::listen;
+use crate::logs::LogWriter;
 use crate::metrics::Metrics;
 use crate::plugins::{Plugins, PluginsError};
 use crate::reload::Reloader;
@@ -40,6 +41,10 @@ pub struct Settings {
     pub metrics: Metrics,
     /// What is known of the health of upstreams; of clones of these settings it is the same.
     pub health: HealthChecks,
+    /// Where the access log is written, if the configuration has one; none is without it.
+    pub access_log: Option<LogWriter>,
+    /// Other logs that are reopened together with it, at SIGUSR1.
+    pub logs: Vec<LogWriter>,
     /// How long requests that are running have to end after a signal: 30 s by default.
     pub drain: Duration,
 }
@@ -55,6 +60,8 @@ impl Settings {
             pool: PoolLimits::default(),
             metrics: Metrics::default(),
             health: HealthChecks::default(),
+            access_log: None,
+            logs: Vec::new(),
             drain: Duration::from_secs(30),
         }
     }
@@ -99,6 +106,8 @@ pub struct Server {
     plain: usize,
     reloader: Reloader,
     drain: Duration,
+    /// What is reopened at SIGUSR1.
+    logs: Vec<LogWriter>,
     phase: watch::Sender<Phase>,
     ended: mpsc::UnboundedReceiver<()>,
     /// Each answers whether it ended because it was to.
@@ -129,6 +138,7 @@ impl Server {
         let (tell, told) = std::sync::mpsc::channel();
         let (swapping, swaps): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let reloader = Reloader::new(&state, settings.plugins.clone(), preparer.clone(), swapping, phases.clone());
+        let logs = settings.access_log.iter().chain(&settings.logs).cloned().collect();
         let mut server = Server {
             addresses: Vec::new(),
             stream_addresses: Vec::new(),
@@ -136,6 +146,7 @@ impl Server {
             endpoints,
             reloader,
             drain: settings.drain,
+            logs,
             phase,
             ended,
             workers: Vec::new(),
@@ -217,6 +228,7 @@ impl Server {
             // Before the lines at which others know that they may send signals.
             let mut signals = Signals::new()?;
             let mut asked = self.reloader.asked();
+            reopen_at_signals(self.logs.clone())?;
             for (index, address) in self.addresses.iter().enumerate() {
                 let scheme = if index < self.plain { "http" } else { "https" };
                 tracing::info!("listening on {scheme}://{address}");
@@ -305,6 +317,24 @@ impl Drop for Ending {
         let _ = self.ended.send(());
         let _ = self.told.send(Err(ServeError::WorkerEnded));
     }
+}
+
+/// Reopens logs at SIGUSR1, as nginx does, while the runtime that this is called in runs.
+#[cfg(unix)]
+fn reopen_at_signals(logs: Vec<LogWriter>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut reopen = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while reopen.recv().await.is_some() {
+            logs.iter().for_each(LogWriter::reopen);
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn reopen_at_signals(_logs: Vec<LogWriter>) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(unix)]

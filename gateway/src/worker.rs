@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,7 @@ use crate::body::{BodyError, ClientBody};
 use crate::head::{Client, FrameGate, Gate};
 use crate::http2::{self, Serving};
 use crate::listen::BACKLOG;
+use crate::logs::AccessLog;
 use crate::metrics::WorkerMetrics;
 use crate::proxy::Proxy;
 use crate::reload::{PLUGIN_END, Running, Swap};
@@ -57,8 +59,6 @@ struct Shared {
     connections: Cell<usize>,
     /// How many there may be.
     most_connections: Cell<usize>,
-    /// How many connections there have been.
-    accepted: Cell<u64>,
     ended: Notify,
     /// The listeners that wait for a connection to end before they accept another.
     waiting: RefCell<Vec<Waker>>,
@@ -90,7 +90,7 @@ pub(crate) fn run(
         http.max_headers(settings.head.lines);
     }
     let shared = Rc::new(Shared {
-        proxy: Rc::new(Proxy::new(snapshot, certificates.clone(), &metrics)),
+        proxy: Rc::new(Proxy::new(snapshot, certificates.clone(), &metrics, access_log(settings))),
         certificates,
         streams: RefCell::new(Rc::new(streams)),
         most_connections: Cell::new(settings.config.limits.connections),
@@ -100,7 +100,6 @@ pub(crate) fn run(
         draining: Cell::new(false),
         drain: Notify::new(),
         connections: Cell::new(0),
-        accepted: Cell::new(0),
         ended: Notify::new(),
         waiting: RefCell::default(),
         told_full: Cell::new(None),
@@ -185,6 +184,12 @@ pub(crate) fn run(
     drop(local);
     runtime.shutdown_background();
     ended
+}
+
+/// The access log of this worker.
+fn access_log(settings: &Settings) -> Option<Rc<AccessLog>> {
+    let format = settings.config.logs.access.as_ref()?.format.clone();
+    settings.access_log.as_ref().map(|writer| AccessLog::new(writer, format))
 }
 
 /// Without the task the worker would go on half: it would accept nothing, or close no stream.
@@ -379,6 +384,9 @@ async fn serve_stream(stream: TcpStream, address: SocketAddr, live: Live) {
     routes.serve(stream, &Client::new(address, local, id)).await;
 }
 
+/// How many connections the process has had.
+static ACCEPTED: AtomicU64 = AtomicU64::new(0);
+
 async fn serve(stream: TcpStream, address: SocketAddr, live: Live) {
     let (local, id) = live.0.begin(&stream, address);
     serve_http(stream, Client::new(address, local, id), &live.0).await;
@@ -436,9 +444,9 @@ impl Shared {
     fn begin(&self, stream: &TcpStream, address: SocketAddr) -> (SocketAddr, u64) {
         // Only a matter of speed.
         let _ = stream.set_nodelay(true);
-        self.accepted.set(self.accepted.get() + 1);
+        let id = ACCEPTED.fetch_add(1, Ordering::Relaxed) + 1;
         // A socket that does not know its own address is about to fail.
-        (stream.local_addr().unwrap_or(address), self.accepted.get())
+        (stream.local_addr().unwrap_or(address), id)
     }
 
     /// Serves a connection to its end.
@@ -501,7 +509,7 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 fn log_end(client: SocketAddr, ended: hyper::Result<()>) {
     if let Err(error) = ended {
-        tracing::debug!(%client, "connection ended: {}", crate::upstream::error::chain(&error));
+        tracing::debug!(%client, server = "_", "connection ended: {}", crate::upstream::error::chain(&error));
     }
 }
 

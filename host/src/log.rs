@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use chassis_abi::LogLevel;
+use chassis_abi::{Exchange, LogLevel};
 
 /// Takes log lines; shared by all workers, must not block.
 pub trait LogSink: Send + Sync {
@@ -26,6 +26,8 @@ pub struct LogLine<'a> {
     pub context: u32,
     /// The callback's export name; empty outside of callbacks.
     pub callback: &'static str,
+    /// The stream that it is about, if the guest spoke in a stream context.
+    pub exchange: Option<&'a Exchange>,
 }
 
 /// Whose words a line is.

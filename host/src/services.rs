@@ -84,6 +84,7 @@ impl Services for HostServices {
             plugin: &record.plugin.name,
             context: record.context,
             callback: record.callback.map_or("", |callback| callback.name()),
+            exchange: record.exchange,
         };
         self.sink.log(&line);
         if dropped > 0 {

@@ -7,15 +7,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chassis_abi::Services;
+use chassis_abi::{LogLevel, Services};
 use chassis_engine_api::Profile;
 use chassis_engines::{OpenError, ProxyWasmEngine, open};
 use chassis_gateway::config::{Config, ConfigError};
+use chassis_gateway::logs::{GuestLines, LogWriter};
 use chassis_gateway::plugins::{LoadFailure, PluginFailure, Plugins, PluginsError};
 use chassis_gateway::{ServeError, Server, Settings};
 use chassis_host::{HostServices, LogSink, Stores};
 
-use self::log::{Format, Level, TracingSink};
+use self::log::{Format, Level};
 use crate::choice::{self, Compile};
 use crate::exit::{Ended, Exit, Failure};
 
@@ -24,7 +25,7 @@ Serve requests as a configuration file says: listen, match routes, run plugins, 
 
 Everything that is wrong with the file or with a plugin is said before anything is listened on. SIGTERM or SIGINT ends \
 it when all requests that are running have ended; a second one ends it at once. What happens is logged to the standard \
-error.";
+error, or where the file says (nginx_config); SIGUSR1 has the files opened anew.";
 
 const AFTER: &str = "\
 Examples:
@@ -54,12 +55,12 @@ pub(crate) struct Args {
     /// Where modules are compiled; engines that do not compile have no part in this.
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = Compile::Child)]
     compile: Compile,
-    /// How log lines look.
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Text)]
-    log_format: Format,
-    /// Log lines below this level are dropped, those of plugins too.
-    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Level::Info)]
-    log_level: Level,
+    /// How log lines look, whatever the file says; as nginx's by default.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    log_format: Option<Format>,
+    /// Log lines below this level are dropped, those of plugins too, whatever the file says; info by default.
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    log_level: Option<Level>,
 }
 
 fn workers(text: &str) -> Result<NonZeroUsize, String> {
@@ -68,13 +69,28 @@ fn workers(text: &str) -> Result<NonZeroUsize, String> {
 }
 
 pub(crate) fn execute(args: &Args) -> Ended {
-    log::start(args.log_format, args.log_level);
     // A wrong name is found even if the file has no plugin.
     let forced = args.engine.as_deref().map(|name| open(name, Profile::Deadline)).transpose()?;
     let mut config = Config::load(&args.file).map_err(refused)?;
     config.workers = args.workers.or(config.workers);
+    let unwritable =
+        |error: log::Unwritable| Failure::new(Exit::Invalid, anyhow::anyhow!("{}: {error}", args.file.display()));
+    let access_log = log::access(&config.logs).map_err(unwritable)?;
+    let errors = log::start(&config.logs, args.log_format, args.log_level).map_err(unwritable)?;
+    let ended = serve(args, config, forced, access_log, &errors);
+    errors.close();
+    ended
+}
+
+fn serve(
+    args: &Args,
+    config: Config,
+    forced: Option<ProxyWasmEngine>,
+    access_log: Option<LogWriter>,
+    errors: &log::ErrorLog,
+) -> Ended {
     let stores = Stores::new();
-    let plugins = load(args, &config, forced, &stores)?;
+    let plugins = load(args, &config, forced, &stores, errors.level_of_plugins)?;
     for plugin in plugins.plugins() {
         tracing::info!(
             plugin = plugin.name(),
@@ -84,7 +100,9 @@ pub(crate) fn execute(args: &Args) -> Ended {
             "plugin loaded"
         );
     }
-    let settings = Settings::new(config, Some(plugins));
+    let mut settings = Settings::new(config, Some(plugins));
+    settings.access_log = access_log;
+    settings.logs.push(errors.writer.clone());
     settings.metrics.set_stores(stores);
     let server = Server::start(settings);
     let server = server.map_err(|error| not_started(&args.file, error))?;
@@ -97,6 +115,7 @@ fn load(
     config: &Config,
     forced: Option<ProxyWasmEngine>,
     stores: &Arc<Stores>,
+    level: LogLevel,
 ) -> Result<Plugins, Failure> {
     let engine = |name: Option<&str>| -> Result<ProxyWasmEngine, Box<dyn Error + Send + Sync>> {
         match (&forced, name) {
@@ -105,8 +124,7 @@ fn load(
             (None, None) => choice::default(),
         }
     };
-    let sink: Arc<dyn LogSink> = Arc::new(TracingSink);
-    let level = args.log_level.into();
+    let sink: Arc<dyn LogSink> = Arc::new(GuestLines);
     let services = {
         let (sink, stores) = (Arc::clone(&sink), Arc::clone(stores));
         Arc::new(move || {

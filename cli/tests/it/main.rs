@@ -12,6 +12,8 @@ mod conformance;
 #[cfg(not(engines = "none"))]
 mod hostile;
 #[cfg(not(engines = "none"))]
+mod logs;
+#[cfg(not(engines = "none"))]
 mod process;
 #[cfg(not(engines = "none"))]
 mod run;

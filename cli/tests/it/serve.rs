@@ -40,7 +40,7 @@ fn the_example_decides_by_the_token_on_every_engine() {
 
 /// The curls of the README.
 fn decides_by_the_token(engine: &str, serving: Serving) {
-    assert!(serving.log().contains(&format!("plugin=\"prime_auth\" engine=\"{engine}\"")), "{}", serving.log());
+    assert!(serving.log().contains(&format!("plugin: prime_auth, engine: {engine},")), "{}", serving.log());
     let passed = http(serving.address, "GET /a?b=c", &[("token", "32323")]);
     assert_eq!(passed.status, 200, "{engine}");
     let echo: serde_json::Value = serde_json::from_slice(&passed.body).unwrap();
@@ -70,7 +70,7 @@ fn plugins_of_one_file_run_on_different_engines() {
     fs::write(&file, text + &routes).unwrap();
     let serving = Serving::start(file.to_str().unwrap(), &[]);
     for engine in &engines {
-        assert!(serving.log().contains(&format!("plugin=\"on_{engine}\" engine=\"{engine}\"")), "{}", serving.log());
+        assert!(serving.log().contains(&format!("plugin: on_{engine}, engine: {engine},")), "{}", serving.log());
         let path = format!("GET /{engine}");
         assert_eq!(http(serving.address, &path, &[("x-teapot", "1")]).status, 418);
         assert_eq!(http(serving.address, &path, &[]).status, 200);
@@ -91,7 +91,7 @@ fn a_plugin_that_fails_is_answered_with_503_and_the_process_lives() {
             assert_eq!(http(serving.address, "GET /hello", &[]).status, 200, "{engine}");
         }
         let log = serving.wait_for("on_http_request_headers");
-        assert!(log.lines().any(|line| line.contains("ERROR") && line.contains("plugin=\"trap\"")), "{log}");
+        assert!(log.lines().any(|line| line.contains("[error]") && line.contains("plugin: trap")), "{log}");
     }
 }
 
@@ -101,7 +101,7 @@ fn lines_of_plugins_are_logged_with_the_name_of_the_plugin() {
         &[("greeter", "rust/hello.wasm")],
         &format!("  - {{ uri: /*, plugins: {{ greeter: {{}} }}, {ECHO} }}\n"),
     );
-    let serving = Serving::start(&file, &[]);
+    let serving = Serving::start(&file, &["--log-format", "human"]);
     http(serving.address, "GET /", &[]);
     let log = serving.wait_for("on_http_request_headers");
     let line = log.lines().find(|line| line.contains("on_http_request_headers")).unwrap();

@@ -32,6 +32,7 @@ use crate::answer;
 use crate::body::{ClientBody, Content, RequestBody, ResponseBody, Sending, refusal_in};
 use crate::head::{Exchange, Refusal};
 use crate::headers::{keep_told_length, says_length, set_framing};
+use crate::logs::{REQUEST_LINE, request_event};
 use crate::proxy::{Reset, Route, has_no_body, outgoing, report};
 use crate::stall::Stall;
 use crate::upstream::{Node, Subject, UpstreamBody, UpstreamError};
@@ -102,6 +103,7 @@ pub(crate) async fn run(
     let attributes = [
         ("request.time", Bytes::copy_from_slice(&u64::try_from(now.as_nanos()).unwrap_or(u64::MAX).to_le_bytes())),
         ("request.protocol", Bytes::from_static(protocol(head.version))),
+        (REQUEST_LINE, exchange.record().map_or_else(Bytes::new, |record| record.line().to_string().into())),
         ("xds.route_name", Bytes::copy_from_slice(route.id.as_bytes())),
     ];
     let method = head.method.clone();
@@ -338,8 +340,10 @@ impl Run<'_> {
         if has_body || matches!(head.method, Method::POST | Method::PUT | Method::PATCH) {
             set_framing(&mut head.headers, length, true);
         }
-        let (route, client) = (Rc::clone(&self.route), self.exchange.client().address());
-        let mut turn = route.upstream.begin(&Subject { client: Some(client), head: &head });
+        let (route, record) = (Rc::clone(&self.route), self.exchange.record().cloned());
+        let client = Some(self.exchange.client().address());
+        let mut turn = route.upstream.begin(&Subject { client, head: &head });
+        turn.set_record(record.as_ref());
         tell_upstream(&self.stream, route.upstream.node(&turn));
         let stream = Rc::clone(&self.stream);
         self.upstream = Some(Box::pin(async move {
@@ -352,7 +356,7 @@ impl Run<'_> {
             if turn.was_elsewhere() {
                 tell_upstream(&stream, node);
             }
-            result.inspect_err(|error| report(&route, node, error, client))
+            result.inspect_err(|error| report(&route, node, error, record.as_deref()))
         }));
     }
 
@@ -377,8 +381,9 @@ impl Run<'_> {
             _ => (Kept::default(), None),
         };
         let head = self.stream.pass_headers(Direction::Response, |list| convert::response_head(list, kept));
+        let record = self.exchange.record().cloned();
         let (status, mut headers) = head.map_err(|error| {
-            tracing::warn!(route = self.route.id, "a plugin's response: {error}");
+            request_event!(WARN, record.as_deref(), route = self.route.id, "a plugin's response: {error}");
             Reset
         })?;
         let progress = &progress.response;
@@ -417,8 +422,8 @@ impl Run<'_> {
 
     /// Answers instead of the upstream, and says why.
     fn give_up(&mut self, status: StatusCode, why: &str) {
-        let client = self.exchange.client().address();
-        tracing::warn!(%client, route = self.route.id, "answered with {}: {why}", status.as_u16());
+        let record = self.exchange.record().map(Rc::as_ref);
+        request_event!(WARN, record, route = self.route.id, "answered with {}: {why}", status.as_u16());
         self.give_up_quietly(status);
     }
 

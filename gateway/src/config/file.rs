@@ -9,7 +9,7 @@ use super::error::Problem;
 use super::parser::Parser;
 use super::values::Scalar;
 use super::yaml::At;
-use super::{endpoints, limits, plugin, route, stream, tls, upstream};
+use super::{endpoints, limits, logs, plugin, route, stream, tls, upstream};
 
 /// The configuration file as it is written, before anything is known to make sense.
 #[derive(Debug, Deserialize)]
@@ -23,6 +23,7 @@ pub(super) struct File {
     pub(super) limits: Option<limits::raw::WorkerLimits>,
     pub(super) apisix: Option<endpoints::RawApisix>,
     pub(super) plugin_attr: Option<endpoints::RawPluginAttr>,
+    pub(super) nginx_config: Option<logs::raw::NginxConfig>,
     pub(super) wasm: Option<plugin::raw::Wasm>,
     pub(super) upstreams: Option<Vec<At<upstream::raw::Upstream>>>,
     pub(super) routes: Option<Vec<At<route::raw::Route>>>,
@@ -39,6 +40,7 @@ pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>
     let limits = parser.worker_limits(&raw.limits.unwrap_or_default());
     let (apisix, attr) = (raw.apisix.unwrap_or_default(), raw.plugin_attr.unwrap_or_default());
     let endpoints = endpoints::endpoints(&apisix, &attr, &mut parser.problems);
+    let logs = parser.logs(&raw.nginx_config.unwrap_or_default());
     let plugins = parser.plugins(raw.wasm.unwrap_or_default().plugins.unwrap_or_default());
     let upstreams = parser.upstreams(raw.upstreams.unwrap_or_default());
     let routes = parser.routes(raw.routes.unwrap_or_default(), &plugins);
@@ -46,7 +48,7 @@ pub(super) fn config(raw: File, directory: &Path) -> Result<Config, Vec<Problem>
     let stream = parser.streams(&raw.stream_proxy.unwrap_or_default(), &streams, &listen, &plugins);
     let mut problems = parser.problems;
     if problems.is_empty() {
-        return Ok(Config { listen, ssl, workers, paths, limits, endpoints, plugins, upstreams, routes, stream });
+        return Ok(Config { listen, ssl, workers, paths, limits, endpoints, logs, plugins, upstreams, routes, stream });
     }
     problems.sort_by_key(|problem| problem.place);
     Err(problems)

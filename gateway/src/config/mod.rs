@@ -5,6 +5,7 @@ mod error;
 mod file;
 mod limits;
 mod listen;
+mod logs;
 mod near;
 mod parser;
 mod plugin;
@@ -29,6 +30,8 @@ pub use chassis_abi::Dialect;
 pub use endpoints::EndpointConfig;
 pub use error::{ConfigError, Place, Problem};
 pub use limits::{EscapedSlashes, PathRules, WorkerLimits};
+pub use logs::{AccessLogConfig, ErrorLogForm, LogConfig, LogLevel};
+pub(crate) use near::nearest;
 pub use plugin::{FailPolicy, PluginConfig, PluginLimits};
 pub use route::{HostPattern, PluginUse, RouteConfig, UriPattern};
 pub use stream::{Network, StreamConfig, StreamRouteConfig};
@@ -57,6 +60,8 @@ pub struct Config {
     pub limits: WorkerLimits,
     /// Where operators ask and tell.
     pub endpoints: EndpointConfig,
+    /// What is logged, and where.
+    pub logs: LogConfig,
     /// The plugins, names unique, in the order of the file.
     pub plugins: Vec<PluginConfig>,
     /// Upstreams that plugins may call by their ids, which are unique, in the order of the file.

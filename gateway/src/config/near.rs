@@ -1,7 +1,7 @@
 //! Which known name an unknown one was probably meant to be.
 
 /// The candidate nearest to `name`, if one is near enough to be a slip of the hand.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let limit = (name.chars().take(64).count() / 2).clamp(1, 3);
     candidates
         .into_iter()

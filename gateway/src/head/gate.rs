@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::frames::PREFACE;
 use super::{HeadLimits, Judge, Refusal, Verdict};
+use crate::logs::Record;
 
 /// How long may be waited for a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +46,8 @@ impl Default for ClientLimits {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    local: SocketAddr,
+    id: u64,
     attributes: Vec<(&'static str, Bytes)>,
     tls: Option<ClientTls>,
     requests: Cell<u64>,
@@ -68,10 +71,14 @@ pub struct ClientTls {
 
 /// A request that is being answered, from when it was taken to when its response's body was dropped.
 #[derive(Debug)]
-pub struct Exchange(Rc<Client>);
+pub struct Exchange {
+    client: Rc<Client>,
+    /// What is known of the request, from when its head was read.
+    record: Option<Rc<Record>>,
+}
 
 impl Client {
-    /// A client that was accepted, on this address of the host, as the worker's connection of this number.
+    /// A client that was accepted, on this address of the host, as the process's connection of this number.
     pub fn new(address: SocketAddr, local: SocketAddr, id: u64) -> Rc<Self> {
         Self::with(address, local, id, None)
     }
@@ -100,6 +107,8 @@ impl Client {
         }
         Rc::new(Client {
             address,
+            local,
+            id,
             attributes,
             tls,
             requests: Cell::new(0),
@@ -111,6 +120,16 @@ impl Client {
     /// Where it is.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of the host that it has connected to.
+    pub fn local_address(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The number of its connection.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// What properties say of its connection, by Envoy's names.
@@ -132,7 +151,7 @@ impl Client {
     pub fn begin(self: &Rc<Self>) -> Exchange {
         self.requests.set(self.requests.get() + 1);
         self.running.set(self.running.get() + 1);
-        Exchange(Rc::clone(self))
+        Exchange { client: Rc::clone(self), record: None }
     }
 
     /// Whether none of its requests is being answered.
@@ -152,14 +171,24 @@ impl Client {
 impl Exchange {
     /// Whose request it is.
     pub fn client(&self) -> &Client {
-        &self.0
+        &self.client
+    }
+
+    /// Keeps what is known of the request.
+    pub(crate) fn set_record(&mut self, record: Rc<Record>) {
+        self.record = Some(record);
+    }
+
+    /// What is known of the request.
+    pub(crate) fn record(&self) -> Option<&Rc<Record>> {
+        self.record.as_ref()
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.0.running.set(self.0.running.get() - 1);
-        self.0.wake_if_idle();
+        self.client.running.set(self.client.running.get() - 1);
+        self.client.wake_if_idle();
     }
 }
 
@@ -245,12 +274,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        tracing::info!(client = %self.client.address, "request refused: {refusal}");
+        tracing::info!(
+            connection = self.client.id,
+            client = %self.client.address,
+            server = "_",
+            "request refused: {refusal}"
+        );
         self.ending = Ending::Refused(refusal);
     }
 
     fn fail(&mut self, refusal: Refusal) {
-        tracing::info!(client = %self.client.address, "connection closed: {refusal}");
+        tracing::info!(
+            connection = self.client.id,
+            client = %self.client.address,
+            server = "_",
+            "connection closed: {refusal}"
+        );
         self.ending = Ending::Failed(refusal);
     }
 

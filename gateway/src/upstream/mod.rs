@@ -29,6 +29,7 @@ use self::health::Health;
 use self::pool::Lease;
 use crate::body::{RequestBody, Sending, Waits};
 use crate::config::{Balancing, HashKey, NodeAddress, NodeConfig, PassHost, Timeouts, UpstreamConfig};
+use crate::logs::Record;
 
 pub(crate) use error::UpstreamError;
 pub(crate) use hash::Subject;
@@ -94,9 +95,16 @@ pub(crate) struct Turn {
     /// The nodes where it has failed. Nearly always empty, and then without an allocation.
     failed: Vec<usize>,
     open: Option<Open>,
+    /// Where it is noted for logs which nodes are asked.
+    record: Option<Rc<Record>>,
 }
 
 impl Turn {
+    /// Has it noted there for logs which nodes are asked, and what they answer.
+    pub(crate) fn set_record(&mut self, record: Option<&Rc<Record>>) {
+        self.record = record.cloned();
+    }
+
     /// Whether the request has failed at other nodes before.
     pub(crate) fn was_elsewhere(&self) -> bool {
         !self.failed.is_empty()
@@ -178,7 +186,7 @@ impl Upstream {
     }
 
     fn first(&self, hash: u64) -> Turn {
-        let mut turn = Turn { node: 0, hash, failed: Vec::new(), open: None };
+        let mut turn = Turn { node: 0, hash, failed: Vec::new(), open: None, record: None };
         // There is always one, because none has failed.
         self.next(&mut turn);
         turn
@@ -234,8 +242,14 @@ impl Upstream {
                 // There is room: heads have a limit.
                 let _ = request.headers_mut().try_insert(header::HOST, host.clone());
             }
+            if let Some(record) = &turn.record {
+                record.asks(target.node.name(), request.uri(), request.headers());
+            }
             let more = turn.failed.len() < self.retries;
             let result = self.at(&target.node, request, sending.as_ref(), more, &mut turn.open).await;
+            if let Some(record) = &turn.record {
+                record.upstream_answers(result.as_ref().ok().map(|response| response.status().as_u16()));
+            }
             if let Some(health) = &self.health {
                 health.saw(
                     turn.node,

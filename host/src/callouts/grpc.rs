@@ -168,6 +168,7 @@ impl Worker {
             call.timeout = call.timeout.or(Some(limits.callout_timeout));
         }
         let limit = limits.buffered_body;
+        self.add_trace(plugin, id, &mut call.metadata);
         let key = self.callout_key(plugin, id);
         self.leave(CalloutWork::Grpc { key, call, limit });
     }

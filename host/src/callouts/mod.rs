@@ -99,6 +99,9 @@ pub enum CalloutFailure {
 /// What `proxy_get_status` gives for an HTTP callout that failed: the C++ host's number for a broken connection.
 const BROKEN_CONNECTION: u32 = 11;
 
+/// The headers that say of which trace a request is a part (W3C, Trace Context).
+const TRACE: [&[u8]; 2] = [b"traceparent", b"tracestate"];
+
 /// What the embedder has not taken yet, in order.
 #[derive(Debug, Default)]
 pub(crate) struct CalloutQueue(VecDeque<CalloutWork>);
@@ -187,12 +190,32 @@ impl Worker {
         let Some(limits) = self.plugin(plugin).map(|plugin| &plugin.spec().limits) else { return };
         call.timeout = call.timeout.or(Some(limits.callout_timeout));
         let limit = limits.buffered_body;
+        self.add_trace(plugin, id, &mut call.headers);
         let key = self.callout_key(plugin, id);
         self.leave(CalloutWork::Http { key, call, limit });
     }
 
     fn callout_key(&self, plugin: PluginId, id: CalloutId) -> CalloutKey {
         CalloutKey { plugin, vm: self.vm_number(plugin), id }
+    }
+
+    /// Has a call be a part of the trace of the stream that it is made for, unless the plugin has said of which it is.
+    pub(super) fn add_trace(&mut self, plugin: PluginId, id: CalloutId, headers: &mut HeaderList) {
+        if headers.get(TRACE[0]).is_some() {
+            return;
+        }
+        let Some(vm) = self.vm(plugin) else { return };
+        let state = vm.instance.state();
+        let context = state.callouts.get(id).and_then(|callout| callout.stream);
+        let Some(Context::Stream { exchange, .. }) = context.and_then(|context| state.contexts.get(context).copied())
+        else {
+            return;
+        };
+        let Some(exchange) = self.exchange(exchange) else { return };
+        let request = &exchange.request.headers;
+        for name in TRACE {
+            request.get_all(name).for_each(|value| headers.push_unchecked(name, value.clone()));
+        }
     }
 
     fn leave(&mut self, work: CalloutWork) {

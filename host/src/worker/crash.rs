@@ -57,6 +57,7 @@ impl Crash {
             plugin: &self.plugin,
             context: 0,
             callback: self.callback,
+            exchange: None,
         });
     }
 }

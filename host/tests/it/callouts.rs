@@ -22,6 +22,7 @@ cases! {
         a_spare_calls_when_its_time_has_come,
         a_response_that_is_too_large_is_a_failure,
         each_answer_can_be_a_call,
+        a_call_is_a_part_of_the_trace_of_its_stream,
     ]
 }
 
@@ -266,4 +267,18 @@ fn each_answer_can_be_a_call(engine: &'static str) {
         assert!(rig.worker.http_call_answered(call, answer("")));
         assert_eq!(responses(&rig), [format!("{RESPONSE}(1, {}, 2, 0, 0)", round * 4)]);
     }
+}
+
+fn a_call_is_a_part_of_the_trace_of_its_stream(engine: &'static str) {
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (mut rig, plugin) = judging(engine);
+    let mut traces = |headers: &[(&'static str, &'static str)]| {
+        rig.get(&[plugin], headers);
+        let Some(CalloutWork::Http { call, .. }) = rig.worker.take_callout() else { panic!("no call") };
+        let text = |name: &str| call.headers.get_all(name.as_bytes()).map(|value| value.to_vec()).collect::<Vec<_>>();
+        (text("traceparent"), text("tracestate"))
+    };
+    assert_eq!(traces(&[]), (vec![], vec![]));
+    let both = [("traceparent", parent), ("tracestate", "a=1"), ("tracestate", "b=2")];
+    assert_eq!(traces(&both), (vec![parent.into()], vec![b"a=1".to_vec(), b"b=2".to_vec()]));
 }
