@@ -31,6 +31,7 @@ mod lifecycle;
 mod limits;
 mod load;
 mod log;
+mod matrix;
 mod metadata;
 mod pause;
 mod sharing;
@@ -54,6 +55,7 @@ fn main() {
         limits::trials(),
         load::trials(),
         log::trials(),
+        matrix::trials(),
         metadata::trials(),
         pause::trials(),
         sharing::trials(),
