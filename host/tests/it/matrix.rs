@@ -1,7 +1,7 @@
 //! The pause/resume machine, cell by cell: which callback pauses, what resumes, in which direction, and how much of the
 //! body is there. And what can end a pause besides: an answer, from each phase, and the limit of the pause.
 //!
-//! One test per cell, on wasmi and on the default engine. A cell that there cannot be is listed with its reason. See
+//! One test per cell, on each engine. A cell that there cannot be is listed with its reason. See
 //! docs/guide/streams.md.
 
 use std::io::{self, Write};
@@ -64,7 +64,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     }
     let impossible = cells.iter().filter(|cell| cell.run.is_err()).count();
     let counts = (cells.len(), impossible);
-    let engines = engines();
+    let engines = chassis_engines::compiled_in();
     let mut trials: Vec<Trial> = cells.into_iter().flat_map(|cell| cell.trials(&engines)).collect();
     trials.push(Trial::test("matrix/every_cell_is_here", move || {
         writeln!(io::stdout(), "pause/resume matrix: {} cells, {} of them impossible", counts.0, counts.1)?;
@@ -72,13 +72,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         Ok(())
     }));
     trials
-}
-
-/// wasmi and the default engine, as far as they were compiled in.
-fn engines() -> Vec<&'static str> {
-    let all = chassis_engines::compiled_in();
-    let default = all.first().copied().filter(|first| *first != "wasmi");
-    default.into_iter().chain(all.iter().copied().filter(|engine| *engine == "wasmi")).collect()
 }
 
 struct Cell {
