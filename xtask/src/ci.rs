@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::wasmedge::{self, Library};
-use crate::{instructions, subsets, test};
+use crate::{fuzz, instructions, subsets, test};
 
 /// What the steps have of libwasmedge; without it they leave its engine out.
 pub(crate) struct Wasmedge(Option<Vec<(&'static str, OsString)>>);
@@ -24,6 +24,7 @@ pub(crate) fn run() -> Result<()> {
         command.env("RUSTDOCFLAGS", "-D warnings");
         succeed(command)
     })?;
+    step("kept inputs of the fuzz targets", fuzz::replay)?;
     step("instructions", || instructions::run(&[]))?;
     subsets::check(&wasmedge, false)?;
     subsets::test(&wasmedge, &subsets::SOON_BUILT)?;

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<()> {
 }
 
 /// Gives the targets what is kept: an ordinary test.
-fn replay() -> Result<()> {
+pub(crate) fn replay() -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["test", "--quiet", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target/fuzz"]);
     let status = command.status().context("cargo test")?;
