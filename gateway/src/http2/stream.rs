@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body::Body;
 
 use super::Serving;
@@ -17,6 +17,7 @@ use super::body::{Asked, Received};
 use crate::answer;
 use crate::body::{ClientBody, ResponseBody};
 use crate::head::{Exchange, Watch, judge_fields};
+use crate::proxy::has_no_body;
 use crate::stall::Stall;
 
 /// Answers a request. What the client does not want any more is dropped.
@@ -28,12 +29,14 @@ pub(super) async fn answer(
     watch: Rc<Watch>,
 ) {
     let (mut head, body) = request.into_parts();
+    let method = head.method.clone();
+    // Before they are counted, so that a client may send them in pieces.
+    join_cookies(&mut head);
     let response = match judge_fields(&head, &serving.head) {
         Ok(()) => {
             let is_held = head.headers.contains_key(header::EXPECT) && !body.is_end_stream();
             let asked = is_held.then(Rc::<Asked>::default);
             let body = Received::new(body, &head.headers, serving.limits.idle, asked.clone());
-            join_cookies(&mut head);
             let request = Request::from_parts(head, ClientBody::Http2(body));
             let Some(response) = wait(&serving, request, exchange, &mut respond, asked).await else { return };
             response
@@ -44,7 +47,7 @@ pub(super) async fn answer(
             answer::error(status, &format!("{status}: {refusal}"), exchange)
         }
     };
-    if send(response, &mut respond, serving.limits.idle).await.is_some() {
+    if send(response, &method, &mut respond, serving.limits.idle).await.is_some() {
         watch.answered();
     }
 }
@@ -84,11 +87,16 @@ async fn wait(
 }
 
 /// Sends a response; `None` if the client did not take all of it.
-async fn send(response: Response<ResponseBody>, respond: &mut SendResponse<Bytes>, limit: Duration) -> Option<()> {
+async fn send(
+    response: Response<ResponseBody>,
+    method: &Method,
+    respond: &mut SendResponse<Bytes>,
+    limit: Duration,
+) -> Option<()> {
     let (mut head, mut body) = response.into_parts();
     remove_of_connection(&mut head.headers);
     let head = Response::from_parts(head, ());
-    let is_whole = body.is_end_stream();
+    let is_whole = body.is_end_stream() || has_no_body(method, head.status());
     let mut sending = respond.send_response(head, is_whole).ok()?;
     if is_whole {
         return Some(());

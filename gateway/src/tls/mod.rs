@@ -110,10 +110,17 @@ impl Certificates {
         self.exact.get(&name).or_else(|| self.wildcard.get(domain()?)).copied()
     }
 
+    /// The certificate that is nearest to a host. A route's `*` is any number of labels, other than a certificate's.
+    fn of_host(&self, host: &str) -> Option<usize> {
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        let nearest = || host.match_indices('.').find_map(|(dot, _)| self.wildcard.get(&host[dot..]));
+        self.exact.get(&host).or_else(nearest).copied()
+    }
+
     /// Whether a connection for the name of one certificate may have a request for this host. It may not if the host's own
     /// certificate asks clients for theirs.
     pub(crate) fn admit(&self, tls: &ClientTls, authority: Option<&str>) -> bool {
-        let of_host = authority.and_then(|authority| self.of_name(host_of(authority)));
+        let of_host = authority.and_then(|authority| self.of_host(host_of(authority)));
         of_host.is_none_or(|entry| entry == tls.certificate || !self.entries[entry].verifies_clients)
     }
 

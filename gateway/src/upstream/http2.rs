@@ -72,8 +72,13 @@ impl Shared {
         limit: Duration,
         keep: bool,
     ) -> Result<Http2Lease, UpstreamError> {
-        let ready = tokio::time::timeout(limit, self.ready()).await;
-        if let Some(lease) = ready.map_err(|_| UpstreamError::ConnectTimeout)? {
+        // Whoever waits for somebody else's connection has no more time than who makes one.
+        let found = tokio::time::timeout(limit, self.find(name, tls, keep)).await;
+        found.unwrap_or(Err(UpstreamError::ConnectTimeout))
+    }
+
+    async fn find(&self, name: &str, tls: Option<&Connector>, keep: bool) -> Result<Http2Lease, UpstreamError> {
+        if let Some(lease) = self.ready().await {
             return Ok(lease);
         }
         // Of those that find none, one makes it.
@@ -81,10 +86,7 @@ impl Shared {
         if let Some(lease) = self.ready().await {
             return Ok(lease);
         }
-        let connection = Rc::new(match tokio::time::timeout(limit, connect(name, tls)).await {
-            Ok(connected) => connected.map_err(UpstreamError::Connect)?,
-            Err(_) => return Err(UpstreamError::ConnectTimeout),
-        });
+        let connection = Rc::new(connect(name, tls).await.map_err(UpstreamError::Connect)?);
         if keep {
             self.open.replace(Some(Rc::clone(&connection)));
         }
@@ -103,6 +105,14 @@ impl Shared {
                 }
                 None
             }
+        }
+    }
+
+    /// Gives no one else this connection: something on it took too long, so that it may be dead. What is under way goes on.
+    pub(super) fn doubt(&self, lease: &Http2Lease) {
+        let mut open = self.open.borrow_mut();
+        if open.as_ref().is_some_and(|open| Rc::ptr_eq(open, &lease.connection)) {
+            *open = None;
         }
     }
 
@@ -150,9 +160,11 @@ async fn begin<S: AsyncRead + AsyncWrite + Unpin + 'static>(name: &str, stream: 
 const MAX_HEADERS: u32 = 128 << 10;
 /// Bytes that a stream has given to its connection and that are not written.
 const SEND_BUFFER: usize = 64 << 10;
-/// Bytes that have come on a stream, and on all of a connection, and were not read.
+/// Bytes that have come on a stream and were not read.
 const WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 1 << 20;
+/// As many on a connection as there can be: streams that are not read must not keep others waiting, and each has its own
+/// limit.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -165,6 +165,11 @@ impl Address {
         self.http2.get(&self.name, self.tls.as_ref(), limit, !self.limits.age.is_zero()).await
     }
 
+    /// Has later requests make another connection of HTTP/2 than this one.
+    pub(super) fn doubt_http2(&self, lease: &Http2Lease) {
+        self.http2.doubt(lease);
+    }
+
     /// A connection that waits, and seems to be open.
     pub(super) fn checkout(self: &Rc<Self>) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();

@@ -57,7 +57,11 @@ pub(super) async fn send(
     let (response, stream) =
         lease.sender().send_request(request, is_whole).map_err(|error| failed(UpstreamError::Stream(error)))?;
     let rest = (!is_whole).then(|| Rest(spawn_local(send_body(stream, body)).abort_handle()));
-    match within(timeouts, sending, response).await.map_err(failed)? {
+    let answered = within(timeouts, sending, response).await.map_err(|error| {
+        address.doubt_http2(&lease);
+        failed(error)
+    });
+    match answered? {
         Ok(response) => Ok((response, Sent { _lease: lease, _rest: rest })),
         Err(error) => Err(failed(match sending.and_then(|sending| sending.failure()) {
             Some(refusal) => UpstreamError::Client(refusal),

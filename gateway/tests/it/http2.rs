@@ -24,6 +24,7 @@ cases! {
         bodies_and_trailers_pass_both_ways,
         the_rules_for_heads_are_those_of_http1,
         cookies_are_one_field,
+        head_is_answered_without_a_body,
         a_client_that_expects_100_continue_gets_it,
         a_body_that_stops_coming_is_408,
         a_reset_ends_the_request_at_the_upstream,
@@ -219,6 +220,21 @@ fn cookies_are_one_field() {
     let requests = upstream.requests();
     assert_eq!(requests[0].headers.iter().filter(|(name, _)| name == "cookie").count(), 1);
     assert_eq!(requests[0].header("cookie"), Some("a=1; b=2"));
+    // As many lines as there may be are not reached by pieces of one field.
+    let many = (0..150).fold(Request::get("http://test/"), |request, _| request.header("cookie", "a=1"));
+    assert_eq!(client.ask(many.body(()).unwrap()).unwrap().status(), 200);
+}
+
+fn head_is_answered_without_a_body() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+    let gateway = Gateway::to(upstream.address);
+    let mut client = Http2::connect(gateway.address);
+    // The gateway's own answers have bodies: one with a bad escape, and one from the upstream.
+    for (path, status) in [("/%zz", 400), ("/", 200)] {
+        let request = Request::head(format!("http://test{path}")).body(()).unwrap();
+        let answer = client.ask(request).unwrap();
+        assert_eq!((answer.status(), answer.body.len()), (status, 0), "{path}");
+    }
 }
 
 fn a_client_that_expects_100_continue_gets_it() {

@@ -172,11 +172,11 @@ fn clients_show_certificates_where_they_are_asked() {
     let upstream = Upstream::answering(OK);
     let (authority, stranger) = (Authority::new(), Authority::new());
     authority.sign("open", &["open.example"]);
-    authority.sign("closed", &["closed.example"]);
+    authority.sign("closed", &["closed.example", "*.closed.example"]);
     authority.sign("client", &["client"]);
     stranger.sign("client", &["client"]);
     let entries = "{ cert: open.pem, key: open.key, snis: [open.example] }, \
-         { cert: closed.pem, key: closed.key, snis: [closed.example], client: { ca: ca.pem } }";
+         { cert: closed.pem, key: closed.key, snis: [closed.example, '*.closed.example'], client: { ca: ca.pem } }";
     let (_gateway, address) = authority.gateway("", entries, upstream.address, |_| {});
     let shown = |authority: &Authority| [authority.file("client.pem"), authority.file("client.key")];
     let [cert, key] = shown(&authority);
@@ -187,9 +187,11 @@ fn clients_show_certificates_where_they_are_asked() {
         let [cert, key] = shown(&stranger);
         assert!(authority.curl("closed.example", address, &[http, "--cert", &cert, "--key", &key]).is_err());
         // The way around: one name for TLS, another one for HTTP.
-        let host = format!("Host: closed.example:{}", address.port());
-        let around = authority.curl("open.example", address, &[http, "--header", &host]).unwrap();
-        assert!(around.ends_with(" 421"), "{around}");
+        for host in ["closed.example", "a.closed.example", "A.B.Closed.Example."] {
+            let host = format!("Host: {host}:{}", address.port());
+            let around = authority.curl("open.example", address, &[http, "--header", &host]).unwrap();
+            assert!(around.ends_with(" 421"), "{host} {around}");
+        }
         assert!(authority.curl("open.example", address, &[http]).unwrap().ends_with(" 200"));
     }
     assert_eq!(upstream.requests().len(), 4);
