@@ -38,6 +38,7 @@ pub(super) struct Scratch {
     times: String,
     upstream_host: Option<HeaderValue>,
     upstream_uri: Option<Uri>,
+    upstream_scheme: Option<&'static str>,
 }
 
 /// How many scratches are kept.
@@ -111,7 +112,7 @@ impl AccessLog {
             Variable::RequestUri => return self.text(out, Some(target(uri))),
             Variable::RouteId => return self.text(out, Some(&scratch.route)),
             Variable::Scheme if record.is_secure => write!(out, "https"),
-            Variable::Scheme | Variable::UpstreamScheme => write!(out, "http"),
+            Variable::Scheme => write!(out, "http"),
             Variable::SentHeader(index) => return self.header(out, &scratch.response, *index),
             Variable::ServerAddr => write!(out, "{}", record.server.ip()),
             Variable::ServerName => write!(out, "_"),
@@ -128,6 +129,8 @@ impl AccessLog {
             Variable::UpstreamHost => return self.value(out, scratch.upstream_host.as_ref()),
             Variable::UpstreamResponseTime => return self.text(out, Some(&scratch.times)),
             Variable::UpstreamStatus => return self.text(out, Some(&scratch.statuses)),
+            // As APISIX has it where no upstream was asked.
+            Variable::UpstreamScheme => return self.text(out, Some(scratch.upstream_scheme.unwrap_or("http"))),
             Variable::UpstreamUri => return self.text(out, scratch.upstream_uri.as_ref().map(target)),
             Variable::Uri => return self.text(out, Some(uri.path())),
         };
@@ -172,7 +175,8 @@ impl Scratch {
         self.route.push_str(id);
     }
 
-    pub(super) fn push_address(&mut self, address: &str, uri: &Uri, host: Option<&HeaderValue>) {
+    pub(super) fn push_address(&mut self, scheme: &'static str, address: &str, uri: &Uri, host: Option<&HeaderValue>) {
+        self.upstream_scheme = Some(scheme);
         push_entry(&mut self.addresses, format_args!("{address}"));
         self.upstream_host = host.cloned();
         self.upstream_uri = Some(uri.clone());
@@ -198,6 +202,7 @@ impl Scratch {
         }
         self.upstream_host = None;
         self.upstream_uri = None;
+        self.upstream_scheme = None;
     }
 }
 
@@ -260,13 +265,13 @@ mod tests {
     fn a_line_has_what_the_format_names() {
         let format = "$remote_addr:$remote_port $server_addr:$server_port $remote_user *$connection,$connection_requests \
                       \"$request\" $uri $args $http_host \"$http_user_agent\" \"$http_referer\" $status $body_bytes_sent \
-                      $route_id $sent_http_x_a [$upstream_addr] [$upstream_status] $upstream_host$upstream_uri";
+                      $route_id $sent_http_x_a [$upstream_addr] [$upstream_status] $upstream_scheme://$upstream_host$upstream_uri";
         let text = line(format, Escape::Default, |record| {
             record.route("first");
             let host: HeaderMap = [(http::header::HOST, HeaderValue::from_static("up"))].into_iter().collect();
-            record.asks("1.1.1.1:80", &Uri::from_static("/x"), &host);
+            record.asks("http", "1.1.1.1:80", &Uri::from_static("/x"), &host);
             record.upstream_answers(None);
-            record.asks("2.2.2.2:80", &Uri::from_static("/y"), &host);
+            record.asks("https", "2.2.2.2:80", &Uri::from_static("/y"), &host);
             record.upstream_answers(Some(200));
             let sent: HeaderMap = [("x-a".parse().unwrap(), HeaderValue::from_static("1"))].into_iter().collect();
             record.answers(201, &sent);
@@ -274,14 +279,14 @@ mod tests {
             record.sends(5);
         });
         let wanted = "127.0.0.1:4000 127.0.0.2:9080 anna *7,3 \"PUT /a/b?c=%22d HTTP/1.1\" /a/b c=%22d \
-                      example.org:9080 \"agent \\x22\\xFF\" \"-\" 201 15 first 1 [1.1.1.1:80, 2.2.2.2:80] [-, 200] up/y\n";
+                      example.org:9080 \"agent \\x22\\xFF\" \"-\" 201 15 first 1 [1.1.1.1:80, 2.2.2.2:80] [-, 200] https://up/y\n";
         assert_eq!(text, wanted);
     }
 
     #[test]
     fn a_request_that_nobody_answered_is_one_whose_client_has_gone() {
         let text = line("$status $upstream_addr $upstream_status", Escape::Default, |record| {
-            record.asks("1.1.1.1:80", &Uri::from_static("/x"), &HeaderMap::new());
+            record.asks("http", "1.1.1.1:80", &Uri::from_static("/x"), &HeaderMap::new());
         });
         assert_eq!(text, "499 1.1.1.1:80 -\n");
         assert_eq!(line("$status $upstream_addr", Escape::Default, |_| {}), "499 -\n");

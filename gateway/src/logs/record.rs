@@ -119,9 +119,9 @@ impl Record {
     }
 
     /// Notes that an upstream is asked: its address, and what it gets.
-    pub(crate) fn asks(&self, address: &str, uri: &Uri, headers: &HeaderMap) {
+    pub(crate) fn asks(&self, scheme: &'static str, address: &str, uri: &Uri, headers: &HeaderMap) {
         let Some(access) = &self.access else { return };
-        access.asks(address, uri, headers.get(header::HOST));
+        access.asks(scheme, address, uri, headers.get(header::HOST));
     }
 
     /// Notes what the upstream answered; `None` if it failed.
@@ -166,14 +166,14 @@ impl Record {
 }
 
 impl Access {
-    fn asks(&self, address: &str, uri: &Uri, host: Option<&HeaderValue>) {
+    fn asks(&self, scheme: &'static str, address: &str, uri: &Uri, host: Option<&HeaderValue>) {
         if let Upstream::Asked(since) = self.upstream.get() {
             self.scratch.borrow_mut().push_status(None);
             self.upstream.set(Upstream::Answers(since));
         }
         self.upstream_ended();
         self.upstream.set(Upstream::Asked(Instant::now()));
-        self.scratch.borrow_mut().push_address(address, uri, host);
+        self.scratch.borrow_mut().push_address(scheme, address, uri, host);
     }
 
     pub(super) fn upstream_ended(&self) {

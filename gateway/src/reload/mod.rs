@@ -36,6 +36,8 @@ struct Shared {
     /// Held by the one reload that is under way.
     reloading: Mutex<Option<Preparer>>,
     current: Mutex<Current>,
+    /// What the process was started with, some of which stays.
+    started: Arc<Config>,
     /// What is told of it elsewhere.
     state: Arc<State>,
     workers: Vec<mpsc::UnboundedSender<Swap>>,
@@ -107,10 +109,12 @@ impl Reloader {
     ) -> Self {
         let config = state.config();
         let plan = plugins.as_ref().map(|plugins| plugins.plan(config.plugins_of_routes())).unwrap_or_default();
+        let started = Arc::clone(&config);
         let current = Current { config, plugins, plan: Arc::new(plan), addresses: Vec::new(), generation: 1 };
         let shared = Shared {
             reloading: Mutex::new(preparer),
             current: Mutex::new(current),
+            started,
             state: Arc::clone(state),
             workers,
             phase,
@@ -166,7 +170,7 @@ impl Reloader {
         if told < self.shared.workers.len() {
             return Err(ReloadError::Ending);
         }
-        let report = report(&before, &config, &plan);
+        let report = report(&self.shared.started, &before, &config, &plan);
         let generation = report.generation;
         self.shared.state.set_config(&config);
         *lock(&self.shared.current) = Current { config, plugins, plan, addresses, generation };
@@ -257,17 +261,17 @@ fn listen(address: SocketAddr, swaps: &mut [Swap]) -> Result<SocketAddr, ReloadE
     Ok(real)
 }
 
-fn report(before: &Current, config: &Config, plan: &Plan) -> Report {
+fn report(started: &Config, before: &Current, config: &Config, plan: &Plan) -> Report {
     let names = |plan: &Plan, other: &Plan, same: bool| -> Vec<String> {
         let used = plan.uses.iter().filter(|planned| planned.is_used());
         let chosen = used.filter(|planned| other.uses.iter().any(|other| planned.is_same(other)) == same);
         chosen.map(|planned| planned.plugin.name().to_owned()).collect()
     };
     let needs_restart = [
-        ("workers", before.config.workers != config.workers),
-        ("ssl", before.config.ssl != config.ssl),
-        ("stream_proxy", before.config.stream.listen != config.stream.listen),
-        ("endpoints", before.config.endpoints != config.endpoints),
+        ("workers", started.workers != config.workers),
+        ("ssl", started.ssl != config.ssl),
+        ("stream_proxy", started.stream.listen != config.stream.listen),
+        ("endpoints", started.endpoints != config.endpoints),
     ];
     Report {
         generation: before.generation + 1,

@@ -77,6 +77,14 @@ pub(crate) enum Node {
 }
 
 impl Node {
+    /// How its URIs begin.
+    fn scheme(&self) -> &'static str {
+        match self {
+            Node::Echo => "http",
+            Node::Tcp(address) => address.scheme(),
+        }
+    }
+
     /// `host:port`.
     pub(crate) fn name(&self) -> &str {
         match self {
@@ -243,7 +251,7 @@ impl Upstream {
                 let _ = request.headers_mut().try_insert(header::HOST, host.clone());
             }
             if let Some(record) = &turn.record {
-                record.asks(target.node.name(), request.uri(), request.headers());
+                record.asks(target.node.scheme(), target.node.name(), request.uri(), request.headers());
             }
             let more = turn.failed.len() < self.retries;
             let result = self.at(&target.node, request, sending.as_ref(), more, &mut turn.open).await;

@@ -292,7 +292,11 @@ fn routes_change_and_connections_to_upstreams_stay() {
     assert_eq!(upstream.connections(), 1);
     let mut more = text("/b");
     more.workers = std::num::NonZeroUsize::new(2);
-    assert_eq!(server.reloader().reload(more, None).unwrap().needs_restart, ["workers"]);
+    // For as long as it is not what the process was started with.
+    for _ in 0..2 {
+        assert_eq!(server.reloader().reload(more.clone(), None).unwrap().needs_restart, ["workers"]);
+    }
+    assert!(server.reloader().reload(text("/b"), None).unwrap().needs_restart.is_empty());
 }
 
 fn listeners_come_and_go_and_those_that_stay_are_not_closed() {
