@@ -274,6 +274,11 @@ fn errors_name_place_key_and_cause() {
         ("type: roundrobin", "checks: { active: { type: https } }", "checks.active.type: https is not there"),
         (
             "type: roundrobin",
+            "scheme: grpc\n      checks: { active: {} }",
+            "checks.active.type: http is for scheme http",
+        ),
+        (
+            "type: roundrobin",
             "checks: { active: { healthy: { interval: 0 } } }",
             "checks.active.healthy.interval: must be from 100ms to 3600s",
         ),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 
 use super::{
-    Balancing, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost, Timeouts, UpstreamConfig, raw,
+    Balancing, CheckKind, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost, Scheme, Timeouts,
+    UpstreamConfig, raw,
 };
 use crate::config::error::Place;
 use crate::config::parser::{HOUR, MILLISECOND, Parser};
@@ -54,6 +55,16 @@ impl Parser<'_> {
             self.duration(&raw.retry_timeout, Some(SECOND), Duration::ZERO..=HOUR, &format!("{key}.retry_timeout"));
         let pass_host = self.pass_host(raw, key);
         let scheme = self.scheme(raw, &nodes, &pass_host, key);
+        let checks = raw.checks.as_ref().and_then(|raw| {
+            let key = format!("{key}.checks");
+            let checks = self.checks(raw, &key)?;
+            // An HTTP check speaks HTTP/1.1 without TLS; nodes that do not would all seem to be down.
+            if checks.active.kind == CheckKind::Http && scheme != Scheme::HTTP {
+                let cause = "http is for scheme http; for another one, tcp asks for a connection only";
+                self.problem(place(raw), &format!("{key}.active.type"), cause);
+            }
+            Some(checks)
+        });
         UpstreamConfig {
             name,
             nodes,
@@ -63,7 +74,7 @@ impl Parser<'_> {
             timeout: self.timeout(&raw.timeout, key),
             scheme,
             pass_host,
-            checks: raw.checks.as_ref().and_then(|raw| self.checks(raw, &format!("{key}.checks"))),
+            checks,
         }
     }
 
