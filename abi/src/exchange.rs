@@ -200,6 +200,13 @@ impl Properties {
         room
     }
 
+    /// Takes the value under a path away.
+    pub fn remove(&mut self, path: &[u8]) -> Option<Bytes> {
+        let value = self.values.remove(path)?;
+        self.bytes -= path.len() + value.len();
+        Some(value)
+    }
+
     /// Whether a value of this size still has room under a path.
     pub(crate) fn has_room(&self, path: &[u8], size: usize) -> bool {
         let (count, bytes) = match self.values.get(path) {
@@ -249,5 +256,7 @@ mod tests {
         assert_eq!(properties.bytes, MAX_PROPERTY_BYTES);
         properties.set(&path, Bytes::new());
         assert_eq!((properties.bytes, properties.len()), ((MAX_PROPERTIES - 1) * 9 + 8, MAX_PROPERTIES));
+        assert_eq!((properties.remove(&path), properties.remove(&path)), (Some(Bytes::new()), None));
+        assert_eq!((properties.bytes, properties.len()), ((MAX_PROPERTIES - 1) * 9, MAX_PROPERTIES - 1));
     }
 }

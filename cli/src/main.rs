@@ -14,8 +14,10 @@ mod engines;
 mod exit;
 mod inspect;
 mod run;
+mod schema;
 mod serve;
 mod style;
+mod validate;
 mod values;
 
 use std::process::ExitCode;
@@ -37,6 +39,7 @@ Exit codes:
 const EXAMPLES: &str = "\
 Examples:
   chassis serve examples/prime-auth.yaml
+  chassis validate examples/prime-auth.yaml
   chassis run plugin.wasm --request 'GET /hello' -H 'token: 32323'
   chassis run plugin.wat --engine all --body @request.json --config @plugin.json
   chassis inspect plugin.wasm
@@ -60,6 +63,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Validate(validate::Args),
+    Schema(schema::Args),
     Run(Box<run::Args>),
     Inspect(inspect::Args),
     Engines(engines::Args),
@@ -79,6 +84,8 @@ fn main() -> ExitCode {
     cli.color.apply();
     let ended = match cli.command {
         Command::Serve(args) => serve::execute(&args),
+        Command::Validate(args) => validate::execute(&args),
+        Command::Schema(args) => schema::execute(&args),
         Command::Run(args) => run::execute(&args),
         Command::Inspect(args) => inspect::execute(&args),
         Command::Engines(args) => engines::execute(&args),

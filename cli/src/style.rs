@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 
 pub(crate) const ERROR: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const ODD: Style = AnsiColor::Yellow.on_default();
 pub(crate) const NAME: Style = AnsiColor::Cyan.on_default();
@@ -45,6 +46,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// Writes an error to the standard error.
 pub(crate) fn print_error(message: &str) -> io::Result<()> {
     writeln!(anstream::stderr().lock(), "{ERROR}error:{ERROR:#} {message}")
+}
+
+/// Writes a warning to the standard error.
+pub(crate) fn print_warning(message: &str) -> io::Result<()> {
+    writeln!(anstream::stderr().lock(), "{WARNING}warning:{WARNING:#} {message}")
 }
 
 /// Writes a value as indented JSON.

@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod callouts;
 mod chain;
+mod conditions;
 pub mod config;
 mod control;
 mod endpoints;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use chassis_abi::{Configuration, Identity, Services, VmState};
 use chassis_engine_api::AnyEngine;
 use chassis_engine_api::compile::CompilePolicy;
-use chassis_host::{Link, LogSink, Plugin, PluginError, PluginLimits, PluginSpec, Preparer, StartError, Worker};
+use chassis_host::{
+    Link, LogSink, Plugin, PluginError, PluginLimits, PluginSpec, Preparer, StartError, StartedPlugin, Worker,
+};
 use thiserror::Error;
 
 use crate::callouts::Callouts;
@@ -31,6 +33,8 @@ pub struct Plugins {
     /// The configuration file, and where in it each plugin is.
     file: Arc<Path>,
     places: Vec<Place>,
+    /// The file of routes, if it is another one.
+    routes_file: Option<Arc<Path>>,
     services: MakeServices,
     sink: Arc<dyn LogSink>,
 }
@@ -51,6 +55,8 @@ pub struct PluginsError {
 pub struct PluginFailure {
     /// Its name.
     pub plugin: String,
+    /// The file that it is in, if that is not the one that was given: APISIX's file of routes.
+    pub file: Option<Arc<Path>>,
     /// Where it is in the configuration file; where it is used, if it refused the only configuration it is used with.
     pub place: Place,
     /// Whether the fault is the engine's name, the module, or how it starts.
@@ -123,13 +129,15 @@ impl Plugins {
             match load(plugin, config, open, policy, earlier) {
                 Ok(loaded) => plugins.push(loaded),
                 Err(error) => {
-                    failures.push(PluginFailure { plugin: plugin.name.clone(), place: plugin.place, error });
+                    let plugin_name = plugin.name.clone();
+                    failures.push(PluginFailure { plugin: plugin_name, file: None, place: plugin.place, error });
                 }
             }
         }
         if failures.is_empty() {
             let places = config.plugins.iter().map(|plugin| plugin.place).collect();
-            return Ok(Plugins { plugins, file: file.into(), places, services, sink });
+            let routes_file = config.routes_file.as_ref().map(|routes| routes.path.as_path().into());
+            return Ok(Plugins { plugins, file: file.into(), places, routes_file, services, sink });
         }
         Err(PluginsError { file: file.to_owned(), failures })
     }
@@ -160,26 +168,49 @@ impl Plugins {
         Guests::new(worker, callouts)
     }
 
-    /// Which plugins routes use, with a configuration for each use, and the chain of each route.
-    pub(crate) fn plan<'a>(&self, routes: impl Iterator<Item = &'a [config::PluginUse]>) -> Plan {
-        let mut uses: Vec<Vec<&config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
-        let mut chains: Vec<Vec<Link>> = Vec::new();
-        for route in routes {
-            let mut chain = Vec::with_capacity(route.len());
-            for plugin_use in route {
-                let plugin = plugin_use.plugin;
-                chain.push(Link { plugin, configuration: uses[plugin].len() });
-                uses[plugin].push(plugin_use);
-            }
-            chains.push(chain);
+    /// Which plugins routes and global rules use, with a configuration for each use, and the chain of each route: the
+    /// plugins of a phase before those of the next one, and of a phase those of global rules first. Stream routes follow,
+    /// which global rules have no part in.
+    pub(crate) fn plan<'c>(&self, config: &'c Config) -> Plan {
+        let mut uses: Vec<Vec<&'c config::PluginUse>> = vec![Vec::new(); self.plugins.len()];
+        let mut link = |plugin_use: &'c config::PluginUse| {
+            let plugin = plugin_use.plugin;
+            uses[plugin].push(plugin_use);
+            (config.plugins[plugin].phase, Link { plugin, configuration: uses[plugin].len() - 1 })
+        };
+        let global: Vec<_> = config.global_rules.iter().flat_map(|rule| &rule.plugins).map(&mut link).collect();
+        let mut chains: Vec<Vec<Link>> = Vec::with_capacity(config.routes.len() + config.stream.routes.len());
+        for route in &config.routes {
+            let mut chain = global.clone();
+            chain.extend(route.plugins.iter().map(&mut link));
+            chain.sort_by_key(|(phase, _)| *phase);
+            chains.push(chain.into_iter().map(|(_, link)| link).collect());
+        }
+        for route in &config.stream.routes {
+            chains.push(route.plugins.iter().map(|plugin_use| link(plugin_use).1).collect());
         }
         let planned = |(index, uses): (usize, Vec<&config::PluginUse>)| Use {
             plugin: Arc::clone(&self.plugins[index]),
             configurations: uses.iter().map(|plugin_use| plugin_use.conf.clone().into()).collect(),
             place: self.places[index],
-            only: if let [only] = &*uses { Some(only.place) } else { None },
+            only: if let [only] = &*uses { Some((self.routes_file.clone(), only.place)) } else { None },
         };
         Plan { uses: uses.into_iter().enumerate().map(planned).collect(), chains }
+    }
+
+    /// Starts every plugin that is used, and configures it for each use, as workers would; then leaves it.
+    ///
+    /// # Errors
+    /// [`PluginsError`] with every plugin that does not start.
+    pub fn check(&self, config: &Config) -> Result<(), PluginsError> {
+        let plan = self.plan(config);
+        let mut failures = Vec::new();
+        for planned in plan.uses.iter().filter(|planned| planned.is_used()) {
+            let (plugin, configurations) = (Arc::clone(&planned.plugin), Arc::clone(&planned.configurations));
+            let started = StartedPlugin::start(plugin, configurations, self.services());
+            failures.extend(started.err().map(|error| planned.failure(error)));
+        }
+        if failures.is_empty() { Ok(()) } else { Err(self.failed(failures)) }
     }
 
     /// Every plugin that a route uses and that does not start.
@@ -202,9 +233,9 @@ pub(crate) struct Plan {
 pub(crate) struct Use {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) configurations: Arc<[Configuration]>,
-    /// Where the plugin is in the file, and where it is used, if that is one place.
+    /// Where the plugin is in the file; and where it is used, if that is one place, with the file if it is another one.
     place: Place,
-    only: Option<Place>,
+    only: Option<(Option<Arc<Path>>, Place)>,
 }
 
 impl Use {
@@ -213,18 +244,18 @@ impl Use {
         Arc::ptr_eq(&self.plugin, &other.plugin) && self.configurations == other.configurations
     }
 
-    /// Whether a route uses it.
+    /// Whether a route or a global rule uses it.
     pub(crate) fn is_used(&self) -> bool {
         !self.configurations.is_empty()
     }
 
     pub(crate) fn failure(&self, error: StartError) -> PluginFailure {
-        let place = match (&error, self.only) {
-            (StartError::ConfigurationRefused | StartError::ConfigurationInvalid, Some(only)) => only,
-            _ => self.place,
+        let (file_of_use, place) = match (&error, &self.only) {
+            (StartError::ConfigurationRefused | StartError::ConfigurationInvalid, Some(only)) => only.clone(),
+            _ => (None, self.place),
         };
         let error = LoadFailure::Start { file: self.plugin.spec().file.clone(), error };
-        PluginFailure { plugin: self.plugin.name().to_owned(), place, error }
+        PluginFailure { plugin: self.plugin.name().to_owned(), file: file_of_use, place, error }
     }
 }
 
@@ -237,6 +268,7 @@ impl fmt::Debug for Plugins {
 impl PluginFailure {
     fn line(&self, file: &Path) -> String {
         let Place { line, column } = self.place;
+        let file = self.file.as_deref().unwrap_or(file);
         format!("{}:{line}:{column}: plugin `{}`: {}", file.display(), self.plugin, self.error)
     }
 }
@@ -272,7 +304,7 @@ fn load(
             root_id: config.root_id.clone(),
             vm_id: config.vm_id.clone(),
             vm_configuration: config.vm_config.clone(),
-            environment: Vec::new(),
+            environment: config.env.clone(),
             dialect: config.dialect,
             ..Identity::default()
         },

@@ -1,6 +1,7 @@
 //! The life of a request.
 
 use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use tracing::Instrument;
 use crate::answer;
 use crate::body::{ClientBody, Content, RequestBody, ResponseBody, Sending};
 use crate::chain::{self, Chain};
+use crate::conditions::Asked;
 use crate::config::{Config, PathRules, RouteConfig};
 use crate::head::Exchange;
 use crate::headers::{keep_told_length, remove_hop_by_hop, set_framing};
@@ -84,13 +86,16 @@ impl Snapshot {
 
     /// The route of a request, or the status and words for which there is none. The request gets the path that was
     /// compared.
-    fn route(&self, request: &mut Request<ClientBody>) -> Result<Rc<Route>, (StatusCode, String)> {
+    fn route(&self, request: &mut Request<ClientBody>, client: SocketAddr) -> Result<Rc<Route>, (StatusCode, String)> {
         match normalised_uri(request.uri(), self.paths.escaped_slashes) {
             Ok(None) => {}
             Ok(Some(uri)) => *request.uri_mut() = uri,
             Err(bad) => return Err((StatusCode::BAD_REQUEST, format!("400 Bad Request: {bad}"))),
         }
-        match self.router.find(request.method(), authority(request), request.uri().path()) {
+        let uri = request.uri();
+        let authority = authority(request);
+        let asked = Asked { method: request.method(), authority, uri, headers: request.headers(), client };
+        match self.router.find(&asked) {
             Some(route) => Ok(Rc::clone(&self.routes[route])),
             None => Err((StatusCode::NOT_FOUND, "404 Route Not Found".to_owned())),
         }
@@ -168,7 +173,7 @@ impl Proxy {
         {
             return Ok(answer::status(StatusCode::MISDIRECTED_REQUEST, exchange));
         }
-        let route = match snapshot.route(&mut request) {
+        let route = match snapshot.route(&mut request, exchange.client().address()) {
             Ok(route) => route,
             Err((status, message)) => return Ok(answer::error(status, &message, exchange)),
         };

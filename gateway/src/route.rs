@@ -1,14 +1,17 @@
 //! Which route a request takes.
 //!
-//! An exact path beats a longer prefix, which beats a shorter one. Among routes of the same path, higher priority comes
-//! first, then those that name the host exactly, by its domain, not at all; then the order of the configuration. Routes
-//! whose methods or hosts do not fit are passed over.
+//! An exact path beats a longer prefix, which beats a shorter one; a path with parameters counts as the prefix before the
+//! first one, and beats the plain prefix. Among routes of the same path, higher priority comes first, then those that name
+//! the host exactly, by its domain, not at all; then the order of the configuration. Routes whose methods, hosts, clients
+//! or conditions do not fit are passed over.
 //!
 //! Paths are normalised before (see [`path`](crate::path)), and forwarded as they were compared.
 
 use http::Method;
+use ipnet::IpNet;
 
-use crate::config::{HostPattern, RouteConfig, UriPattern};
+use crate::conditions::Asked;
+use crate::config::{Condition, HostPattern, RouteConfig, Segment, UriPattern};
 use crate::path::compared;
 
 /// The routes of a configuration, ready to be matched.
@@ -23,6 +26,24 @@ pub(crate) struct Router {
 struct Candidate {
     methods: Vec<Method>,
     hosts: Vec<HostPattern>,
+    remote_addresses: Vec<IpNet>,
+    vars: Option<Condition>,
+}
+
+/// A route at one of its paths.
+#[derive(Debug)]
+struct Target {
+    route: usize,
+    /// What follows the path of the entry, if that has parameters.
+    rest: Option<Rest>,
+}
+
+/// What follows the fixed part of a path.
+#[derive(Debug, Clone)]
+struct Rest {
+    segments: Vec<Segment>,
+    /// Whether anything may follow after a slash.
+    open: bool,
 }
 
 /// The routes of one path.
@@ -32,7 +53,7 @@ struct Entry {
     /// The longest other entry that this one begins with.
     parent: Option<usize>,
     /// In the order in which they are tried.
-    routes: Vec<usize>,
+    targets: Vec<Target>,
 }
 
 impl Router {
@@ -41,25 +62,36 @@ impl Router {
         let mut exact = Vec::new();
         let mut prefixes = Vec::new();
         for (index, route) in routes.iter().enumerate() {
-            match &route.uri {
-                UriPattern::Exact(path) => exact.push((path.as_bytes(), index)),
-                UriPattern::Prefix(path) => prefixes.push((path.as_bytes(), index)),
+            for uri in &route.uris {
+                let target = |rest| Target { route: index, rest };
+                match uri {
+                    UriPattern::Exact(path) => exact.push((path.as_bytes(), target(None))),
+                    UriPattern::Prefix(path) => prefixes.push((path.as_bytes(), target(None))),
+                    UriPattern::Parameters { prefix, segments, open } => {
+                        let rest = Rest { segments: segments.clone(), open: *open };
+                        prefixes.push((prefix.as_bytes(), target(Some(rest))));
+                    }
+                }
             }
         }
         let mut prefixes = entries(prefixes, routes);
         link_parents(&mut prefixes);
-        let candidate = |route: &RouteConfig| Candidate { methods: route.methods.clone(), hosts: route.hosts.clone() };
+        let candidate = |route: &RouteConfig| Candidate {
+            methods: route.methods.clone(),
+            hosts: route.hosts.clone(),
+            remote_addresses: route.remote_addresses.clone(),
+            vars: route.vars.clone(),
+        };
         Router { routes: routes.iter().map(candidate).collect(), exact: entries(exact, routes), prefixes }
     }
 
     /// The route of a request, as the index of its configuration.
     ///
-    /// `path` is normalised and without the query; `authority` is the host, with or without a port.
-    pub(crate) fn find(&self, method: &Method, authority: Option<&str>, path: &str) -> Option<usize> {
-        let path = compared(path);
-        let host = authority.map(host_of);
+    pub(crate) fn find(&self, asked: &Asked<'_>) -> Option<usize> {
+        let path = compared(asked.uri.path());
+        let host = asked.authority.map(host_of);
         if let Ok(entry) = self.exact.binary_search_by(|entry| (*entry.path).cmp(&path))
-            && let Some(route) = self.fitting(&self.exact[entry], method, host)
+            && let Some(route) = self.fitting(&self.exact[entry], asked, &path, host)
         {
             return Some(route);
         }
@@ -67,7 +99,7 @@ impl Router {
         while let Some(index) = next {
             let entry = &self.prefixes[index];
             if path.starts_with(&entry.path)
-                && let Some(route) = self.fitting(entry, method, host)
+                && let Some(route) = self.fitting(entry, asked, &path, host)
             {
                 return Some(route);
             }
@@ -76,16 +108,46 @@ impl Router {
         None
     }
 
-    fn fitting(&self, entry: &Entry, method: &Method, host: Option<&str>) -> Option<usize> {
-        entry.routes.iter().copied().find(|route| self.routes[*route].fits(method, host))
+    fn fitting(&self, entry: &Entry, asked: &Asked<'_>, path: &[u8], host: Option<&str>) -> Option<usize> {
+        let fits = |target: &&Target| {
+            target.rest.as_ref().is_none_or(|rest| rest.fits(&path[entry.path.len()..]))
+                && self.routes[target.route].fits(asked, path, host)
+        };
+        entry.targets.iter().find(fits).map(|target| target.route)
     }
 }
 
 impl Candidate {
-    fn fits(&self, method: &Method, host: Option<&str>) -> bool {
-        (self.methods.is_empty() || self.methods.contains(method))
+    fn fits(&self, asked: &Asked<'_>, path: &[u8], host: Option<&str>) -> bool {
+        (self.methods.is_empty() || self.methods.contains(asked.method))
             && (self.hosts.is_empty()
                 || host.is_some_and(|host| self.hosts.iter().any(|pattern| has_host(pattern, host))))
+            && (self.remote_addresses.is_empty() || self.comes_from_one(asked))
+            && self.vars.as_ref().is_none_or(|vars| vars.is_true(asked, path, host))
+    }
+
+    fn comes_from_one(&self, asked: &Asked<'_>) -> bool {
+        let address = asked.client.ip().to_canonical();
+        self.remote_addresses.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl Rest {
+    /// Whether this is the rest of a path.
+    fn fits(&self, path: &[u8]) -> bool {
+        let mut given = path.split(|byte| *byte == b'/');
+        for segment in &self.segments {
+            let Some(given) = given.next() else { return false };
+            let fits = match segment {
+                Segment::Fixed(fixed) => fixed.as_bytes() == given,
+                Segment::Parameter(_) => !given.is_empty(),
+            };
+            if !fits {
+                return false;
+            }
+        }
+        // After the last one a slash, or nothing.
+        given.next().is_some() == self.open
     }
 }
 
@@ -100,16 +162,16 @@ fn has_host(pattern: &HostPattern, host: &str) -> bool {
 }
 
 /// One entry per path, sorted by path.
-fn entries(mut paths: Vec<(&[u8], usize)>, routes: &[RouteConfig]) -> Vec<Entry> {
-    paths.sort_by_key(|(path, route)| {
-        let config = &routes[*route];
-        (*path, -i64::from(config.priority), vagueness(&config.hosts), *route)
+fn entries(mut paths: Vec<(&[u8], Target)>, routes: &[RouteConfig]) -> Vec<Entry> {
+    paths.sort_by_key(|(path, target)| {
+        let config = &routes[target.route];
+        (*path, target.rest.is_none(), -i64::from(config.priority), vagueness(&config.hosts), target.route)
     });
     let mut entries: Vec<Entry> = Vec::new();
-    for (path, route) in paths {
+    for (path, target) in paths {
         match entries.last_mut() {
-            Some(last) if *last.path == *path => last.routes.push(route),
-            _ => entries.push(Entry { path: path.into(), parent: None, routes: vec![route] }),
+            Some(last) if *last.path == *path => last.targets.push(target),
+            _ => entries.push(Entry { path: path.into(), parent: None, targets: vec![target] }),
         }
     }
     entries
@@ -150,7 +212,7 @@ pub(crate) fn host_of(authority: &str) -> &str {
 mod tests {
     use std::path::Path;
 
-    use http::Uri;
+    use http::{HeaderMap, HeaderName, Uri};
 
     use super::*;
     use crate::config::{Config, EscapedSlashes};
@@ -169,11 +231,21 @@ mod tests {
         }
 
         fn find(&self, request: &str) -> Option<usize> {
+            self.find_with(request, &[], "192.0.2.1")
+        }
+
+        fn find_with(&self, request: &str, headers: &[(&str, &str)], client: &str) -> Option<usize> {
             let (method, rest) = request.split_once(' ').unwrap();
             let (path, host) = rest.split_once(' ').map_or((rest, None), |(path, host)| (path, Some(host)));
             let uri: Uri = path.parse().unwrap();
             let uri = normalised_uri(&uri, EscapedSlashes::Keep).unwrap().unwrap_or(uri);
-            self.0.find(&method.parse().unwrap(), host, uri.path())
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+                .collect();
+            let client = std::net::SocketAddr::new(client.parse().unwrap(), 5000);
+            let method = method.parse().unwrap();
+            self.0.find(&Asked { method: &method, authority: host, uri: &uri, headers: &headers, client })
         }
     }
 
@@ -223,6 +295,66 @@ mod tests {
             ("POST /only", None),
         ] {
             assert_eq!(table.find(request), route, "{request}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_segments_and_beat_the_prefix_before_them() {
+        let table = Table::new(&[
+            "uri: /users/*, priority: 9",
+            "uri: /users/:id",
+            "uri: /users/:id/orders/:order",
+            "uri: /users/:id/files/*",
+            "uris: [/users/me, /me]",
+        ]);
+        for (path, route) in [
+            ("/users/", 0),
+            ("/users/5", 1),
+            ("/users/5/", 0),
+            ("/users/5%20x", 1),
+            ("/users/5/orders/7", 2),
+            ("/users/5/orders/", 0),
+            ("/users/5/orders/7/x", 0),
+            ("/users/5/files/", 3),
+            ("/users/5/files/a/b", 3),
+            ("/users/5/files", 0),
+            ("/users/me", 4),
+            ("/me", 4),
+        ] {
+            assert_eq!(table.find(&format!("GET {path}")), Some(route), "{path}");
+        }
+        assert_eq!(table.find("GET /users"), None);
+    }
+
+    #[test]
+    fn clients_and_conditions_pick_among_equal_paths() {
+        let table = Table::new(&[
+            "uri: /x, remote_addrs: [10.0.0.0/8, '2001:db8::/32'], vars: [[arg_v, '==', '2']]",
+            "uri: /x, remote_addr: 10.1.2.3",
+            "uri: /x, vars: [[http_x_age, '>=', 18], [cookie_id, '~~', '^[0-9]+$']]",
+            "uri: /x, vars: [OR, [arg_v, in, ['7', 8]], ['!AND', [request_method, '~=', PUT], [host, '!', '~*', '^ADMIN']]]",
+            "uri: /x, vars: [[http_x_tag, has, b]]",
+            "uri: /x, vars: [[arg_none, '==', null], [uri, '~=', '/y'], [remote_addr, ipmatch, [192.0.2.0/24]], [request_uri, '==', '/x?last']]",
+        ]);
+        let none: [(&str, &str); 0] = [];
+        for (request, headers, client, route) in [
+            ("GET /x?v=2", &none[..], "10.9.9.9", Some(0)),
+            ("GET /x?a&v=2&v=3", &none, "2001:db8::1", Some(0)),
+            ("GET /x?v=3", &none, "10.9.9.9", None),
+            ("GET /x?v=2", &none, "::ffff:10.0.0.1", Some(0)),
+            ("GET /x", &none, "10.1.2.3", Some(1)),
+            ("GET /x", &[("x-age", "18"), ("cookie", "a=b; id=42")], "192.0.2.1", Some(2)),
+            ("GET /x", &[("x-age", "17"), ("cookie", "id=42")], "192.0.2.1", None),
+            ("GET /x", &[("x-age", "old"), ("cookie", "id=42")], "192.0.2.1", None),
+            ("GET /x", &[("x-age", "20"), ("cookie", "id=x")], "192.0.2.1", None),
+            ("GET /x?v=8.0", &none, "192.0.2.1", Some(3)),
+            ("PUT /x", &none, "192.0.2.1", Some(3)),
+            ("GET /x admin.example", &none, "192.0.2.1", Some(3)),
+            ("GET /x", &[("x-tag", "a"), ("x-tag", "b")], "192.0.2.1", Some(4)),
+            ("GET /x?last", &none, "192.0.2.1", Some(5)),
+            ("GET /x?last", &none, "192.0.3.1", None),
+        ] {
+            assert_eq!(table.find_with(request, headers, client), route, "{request} {headers:?} {client}");
         }
     }
 

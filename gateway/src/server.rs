@@ -120,7 +120,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`]; nothing runs then.
     pub fn start(settings: Settings) -> Result<Self, ServeError> {
-        let needed = settings.config.plugins_of_routes().any(|plugins| !plugins.is_empty());
+        let needed = settings.config.uses_plugins();
         let loaded = settings.plugins.as_ref().map_or(0, |plugins| plugins.plugins().len());
         if needed && loaded != settings.config.plugins.len() {
             return Err(ServeError::NoPlugins);

@@ -3,6 +3,8 @@
 //! Rules, beside those of the ABI:
 //! - Headers that a plugin paused go on by a continue call alone. Body that comes meanwhile is shown to the plugin; what
 //!   its body callback lets pass waits behind the headers. Of a plugin for Higress it lets the headers pass, too.
+//! - Body is shown to a plugin for APISIX only if it asked for it when it was shown the headers, that of a request when all
+//!   of it is here; its headers wait for that.
 //! - Body that a plugin paused goes on by a continue call, or when a later body or trailers callback answers CONTINUE.
 //! - A plugin without a callback for trailers lets them pass, unless it holds back body.
 //! - HTTP/2 metadata passes beside all that; no plugin holds it.
@@ -22,6 +24,17 @@ enum Way {
     On,
     /// Not now.
     Stop,
+}
+
+/// Whether a plugin is shown the body that follows headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Each piece, as it comes.
+    Always,
+    /// All of it at once.
+    Whole,
+    /// Nothing of it.
+    No,
 }
 
 impl Worker {
@@ -55,7 +68,7 @@ impl Worker {
             return;
         }
         let Some(flow) = self.flow(key, direction) else { return };
-        let position = position_of(lane, direction, flow.stages.len());
+        let position = flow.lane(lane);
         let Some(stage) = flow.stages.get_mut(position) else { return };
         if !stage.is_paused() {
             return;
@@ -94,7 +107,7 @@ impl Worker {
             Headers::Waiting => {}
         }
         let (bypassed, end) = (stage.bypassed, flow.headers_end);
-        let lane = lane_of(position, direction, flow.stages.len());
+        let lane = flow.lane(position);
         if !bypassed {
             match self.availability(key, lane, direction) {
                 Availability::Ready => {}
@@ -113,6 +126,7 @@ impl Worker {
         };
         let count = self.exchange(key).map_or(0, |exchange| exchange.half(direction).headers.len());
         let mut until_body = false;
+        let mut asked = Asked::Always;
         let action = if self.is_bypassed(key, direction, position) {
             Action::Continue
         } else {
@@ -120,6 +134,7 @@ impl Worker {
             match self.call_stream_result(key, lane, callback, &args) {
                 Some(result) => {
                     until_body = result == Some(1) && self.lane_is_higress(key, lane);
+                    asked = self.asked_for_body(key, kind, lane, direction);
                     result.map_or(Action::Continue, Action::from_result)
                 }
                 None => return Way::Stop,
@@ -127,8 +142,11 @@ impl Worker {
         };
         // The callback's own effects may have resumed, answered or closed the stream; they are applied after this.
         if let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) {
-            stage.headers = if action == Action::Pause { Headers::Paused } else { Headers::Passed };
-            stage.until_body = until_body;
+            stage.unasked = asked == Asked::No;
+            stage.whole_body = asked == Asked::Whole && !end;
+            stage.until_body = until_body || stage.whole_body;
+            let held = action == Action::Pause || stage.whole_body;
+            stage.headers = if held { Headers::Paused } else { Headers::Passed };
         }
         self.apply_effects();
         if kind == StreamKind::Tcp {
@@ -137,15 +155,35 @@ impl Worker {
         Way::On
     }
 
+    /// Whether a plugin for APISIX, which was just shown headers, asked to be shown their body: such a plugin sets a
+    /// property, which counts once. The body of a request is shown in one piece, before any plugin after it sees the
+    /// headers, so that all of one phase is over when the next one begins.
+    fn asked_for_body(&mut self, key: Key, kind: StreamKind, lane: usize, direction: Direction) -> Asked {
+        if kind == StreamKind::Tcp || !self.lane_is_of_apisix(key, lane) {
+            return Asked::Always;
+        }
+        let (property, whole): (&[u8], _) = match direction {
+            Direction::Request => (b"wasm_process_req_body", true),
+            Direction::Response => (b"wasm_process_resp_body", false),
+        };
+        let value = self.exchange(key).and_then(|exchange| exchange.properties.remove(property));
+        match value {
+            Some(value) if !value.is_empty() && whole && self.lane_exports(key, lane, Callback::RequestBody) => {
+                Asked::Whole
+            }
+            Some(value) if !value.is_empty() => Asked::Always,
+            _ => Asked::No,
+        }
+    }
+
     /// What comes from the upstream of a TCP stream begins at each plugin when the connection does.
     fn follow_connection(&mut self, key: Key, position: usize) -> Way {
         let Some(stream) = self.streams.get_mut(key) else { return Way::Stop };
-        let stages = stream.response.stages.len();
         let come = match position {
             0 => stream.response.headers_come,
             _ => stream.response.stages[position - 1].headers == Headers::Passed,
         };
-        let connection = &stream.request.stages[lane_of(position, Direction::Response, stages)];
+        let connection = &stream.request.stages[stream.response.lane(position)];
         let (headers, bypassed) = (connection.headers, connection.bypassed);
         let stage = &mut stream.response.stages[position];
         stage.headers = headers;
@@ -169,7 +207,7 @@ impl Worker {
             if *next == stages {
                 flow.metadata.remove(index);
             }
-            let lane = lane_of(position, direction, stages);
+            let lane = flow.lane(position);
             if !flow.stages[position].bypassed && self.lane_exports(key, lane, callback) {
                 // There is but one answer: going on.
                 if self.call_stream(key, lane, callback, &[entries]).is_none() {
@@ -183,14 +221,14 @@ impl Worker {
 
     fn body(&mut self, key: Key, kind: StreamKind, direction: Direction, position: usize) -> Way {
         let Some(flow) = self.flow(key, direction) else { return Way::Stop };
-        let stages = flow.stages.len();
+        let lane = flow.lane(position);
         let stage = &mut flow.stages[position];
-        if stage.headers == Headers::Waiting || !stage.fresh {
+        if stage.headers == Headers::Waiting || !stage.fresh || (stage.whole_body && !stage.ended) {
             return Way::On;
         }
         stage.fresh = false;
-        let (bypassed, end) = (stage.bypassed, stage.ended && stage.trailers == Trailers::None);
-        let lane = lane_of(position, direction, stages);
+        let bypassed = stage.bypassed || stage.unasked;
+        let end = stage.ended && (stage.trailers == Trailers::None || stage.whole_body);
         let callback = match (kind, direction) {
             (StreamKind::Http, Direction::Request) => Callback::RequestBody,
             (StreamKind::Http, Direction::Response) => Callback::ResponseBody,
@@ -220,13 +258,16 @@ impl Worker {
 
     fn trailers(&mut self, key: Key, direction: Direction, position: usize) -> Way {
         let Some(flow) = self.flow(key, direction) else { return Way::Stop };
-        let stages = flow.stages.len();
+        let lane = flow.lane(position);
         let stage = &mut flow.stages[position];
         if stage.headers == Headers::Waiting || stage.trailers != Trailers::Arrived {
             return Way::On;
         }
-        let (bypassed, holds_body) = (stage.bypassed, stage.paused);
-        let lane = lane_of(position, direction, stages);
+        let (bypassed, holds_body) = (stage.bypassed || stage.unasked, stage.paused);
+        if stage.whole_body && !holds_body {
+            // Of a body without any bytes there was nothing to be shown.
+            stage.headers = Headers::Passed;
+        }
         let callback = trailers_callback(direction);
         if bypassed || !self.lane_exports(key, lane, callback) {
             if holds_body {
@@ -266,15 +307,15 @@ impl Worker {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
-        let stages = flow.stages.len();
+        let (lane, next_lane) = (flow.lane(position), flow.lane(position + 1));
         // Where trailers follow, they end the body.
         let ended = flow.stages[position].ended && flow.stages[position].trailers == Trailers::None;
-        let half = exchange.lanes[lane_of(position, direction, stages)].half(direction);
+        let half = exchange.lanes[lane].half(direction);
         half.body_open = false;
         let mut body = std::mem::take(&mut half.body);
         let moved = !body.is_empty();
         if let Some(next) = flow.stages.get_mut(position + 1) {
-            body.move_to(&mut exchange.lanes[lane_of(position + 1, direction, stages)].half(direction).body);
+            body.move_to(&mut exchange.lanes[next_lane].half(direction).body);
             let ends_now = ended && !next.ended;
             next.fresh |= moved || ends_now;
             next.ended |= ended;
@@ -296,8 +337,8 @@ impl Worker {
     /// body ends as it came.
     #[cold]
     fn show_added_trailers(&mut self, key: Key, direction: Direction, position: usize) {
-        let Some(stages) = self.flow(key, direction).map(|flow| flow.stages.len()) else { return };
-        if self.lane_exports(key, lane_of(position, direction, stages), trailers_callback(direction)) {
+        let Some(lane) = self.flow(key, direction).map(|flow| flow.lane(position)) else { return };
+        if self.lane_exports(key, lane, trailers_callback(direction)) {
             self.set_trailers(key, direction, position, Trailers::Arrived);
         }
     }
@@ -370,24 +411,9 @@ impl Worker {
     }
 }
 
-/// The lane at a position: the response passes the chain in reverse.
-pub(crate) fn lane_of(position: usize, direction: Direction, stages: usize) -> usize {
-    match direction {
-        Direction::Request => position,
-        Direction::Response => stages - 1 - position,
-    }
-}
-
 fn trailers_callback(direction: Direction) -> Callback {
     match direction {
         Direction::Request => Callback::RequestTrailers,
         Direction::Response => Callback::ResponseTrailers,
-    }
-}
-
-fn position_of(lane: usize, direction: Direction, stages: usize) -> usize {
-    match direction {
-        Direction::Request => lane,
-        Direction::Response => stages.saturating_sub(1 + lane),
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Flow {
     pub(crate) unwanted: bool,
     /// HTTP/2 metadata under way, in order: the stage that is to be told of it next, and how many entries it has.
     pub(crate) metadata: Vec<(usize, u32)>,
+    /// Whether the last plugin of the chain comes first.
+    pub(crate) reversed: bool,
 }
 
 /// One plugin in one direction.
@@ -39,6 +41,10 @@ pub(crate) struct Stage {
     pub(crate) until_body: bool,
     /// Whether body came, or its end, that the plugin has not been shown.
     pub(crate) fresh: bool,
+    /// Whether the plugin is shown the body when all of it is here, and holds the headers until then.
+    pub(crate) whole_body: bool,
+    /// Whether the plugin did not ask for the body, which passes it.
+    pub(crate) unasked: bool,
     /// Whether no more body will come to this stage.
     pub(crate) ended: bool,
     /// Whether the plugin holds the body back.
@@ -75,25 +81,43 @@ pub(crate) enum Trailers {
 }
 
 impl Flow {
-    pub(crate) fn new(stages: usize) -> Self {
-        Flow { stages: vec![Stage::default(); stages], ..Flow::default() }
+    pub(crate) fn new(stages: usize, reversed: bool) -> Self {
+        Flow { stages: vec![Stage::default(); stages], reversed, ..Flow::default() }
+    }
+
+    /// The lane at a position, and the position of a lane.
+    pub(crate) fn lane(&self, position: usize) -> usize {
+        if self.reversed { self.stages.len().saturating_sub(1 + position) } else { position }
     }
 
     /// Forgets everything; the room for stages stays, and a little for pieces of the body.
     pub(crate) fn clear(&mut self) {
-        let Flow { headers_come, headers_end, stages, released, out, ended, trailers, cut, gone, unwanted, metadata } =
-            self;
+        let Flow {
+            headers_come,
+            headers_end,
+            stages,
+            released,
+            out,
+            ended,
+            trailers,
+            cut,
+            gone,
+            unwanted,
+            metadata,
+            reversed,
+        } = self;
         stages.clear();
         metadata.clear();
         out.clear();
-        for flag in [headers_come, headers_end, released, ended, trailers, cut, gone, unwanted] {
+        for flag in [headers_come, headers_end, released, ended, trailers, cut, gone, unwanted, reversed] {
             *flag = false;
         }
     }
 
     /// Gives one that was cleared its stages.
-    pub(crate) fn set_stages(&mut self, stages: usize) {
+    pub(crate) fn set_stages(&mut self, stages: usize, reversed: bool) {
         self.stages.resize(stages, Stage::default());
+        self.reversed = reversed;
     }
 
     /// Whether nothing more can come in.

@@ -11,7 +11,7 @@ use tracing::level_filters::LevelFilter;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// As nginx's error log.
     Nginx,
     /// An object per line.
@@ -22,7 +22,7 @@ pub(super) enum Format {
 
 /// The lowest level that is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// All.
     Trace,
     /// What helps to find a fault.
@@ -92,6 +92,21 @@ impl ErrorLog {
     pub(super) fn close(&self) {
         self.writer.close(PATIENCE);
     }
+}
+
+/// Lets what should not happen go to the standard error, for people, in a command that serves nothing.
+pub(crate) fn start_plain() {
+    let colours = anstream::stderr().current_choice() != anstream::ColorChoice::Never;
+    let lines = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(LevelFilter::WARN)
+        // A line that cannot be written is no reason to panic, which it is by default.
+        .log_internal_errors(false)
+        .with_target(false)
+        .without_time()
+        .with_ansi(colours);
+    // Only the first of a process counts, and there is only this one.
+    let _ = tracing::subscriber::set_global_default(lines.finish());
 }
 
 /// Lets log lines go where they are to go from now on.

@@ -1,6 +1,6 @@
 //! `chassis serve`: the gateway, with one configuration file.
 
-mod log;
+pub(crate) mod log;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use chassis_abi::{LogLevel, Services};
 use chassis_engine_api::Profile;
+use chassis_engine_api::compile::CompilePolicy;
 use chassis_engines::{OpenError, ProxyWasmEngine, open};
 use chassis_gateway::config::{Config, ConfigError};
 use chassis_gateway::logs::{GuestLines, LogWriter};
@@ -44,7 +45,7 @@ Exit codes:
 #[derive(clap::Args)]
 #[command(long_about = LONG, after_long_help = AFTER)]
 pub(crate) struct Args {
-    /// The configuration, YAML.
+    /// The configuration, YAML; or APISIX's config.yaml, or its directory, with apisix.yaml beside it.
     file: PathBuf,
     /// The engine of all plugins, whatever the file says.
     #[arg(long, value_name = "NAME")]
@@ -90,7 +91,12 @@ fn serve(
     errors: &log::ErrorLog,
 ) -> Ended {
     let stores = Stores::new();
-    let plugins = load(args, &config, forced, &stores, errors.level_of_plugins)?;
+    for warning in &config.warnings {
+        tracing::warn!("{}", warning.line(&args.file));
+    }
+    let policy = args.compile.policy()?;
+    let level = errors.level_of_plugins;
+    let plugins = load(&args.file, &config, forced, &policy, level, &stores).map_err(not_loaded)?;
     for plugin in plugins.plugins() {
         tracing::info!(
             plugin = plugin.name(),
@@ -110,13 +116,15 @@ fn serve(
     Ok(Exit::Success)
 }
 
-fn load(
-    args: &Args,
+/// Loads the plugins of a configuration, on the engine that is forced, or the one that each names.
+pub(crate) fn load(
+    file: &Path,
     config: &Config,
     forced: Option<ProxyWasmEngine>,
-    stores: &Arc<Stores>,
+    policy: &CompilePolicy,
     level: LogLevel,
-) -> Result<Plugins, Failure> {
+    stores: &Arc<Stores>,
+) -> Result<Plugins, PluginsError> {
     let engine = |name: Option<&str>| -> Result<ProxyWasmEngine, Box<dyn Error + Send + Sync>> {
         match (&forced, name) {
             (Some(engine), _) => Ok(engine.clone()),
@@ -132,8 +140,7 @@ fn load(
             Box::new(services.with_stores(Arc::clone(&stores))) as Box<dyn Services>
         })
     };
-    let policy = args.compile.policy()?;
-    Plugins::load(config, &args.file, &engine, &policy, services, sink).map_err(not_loaded)
+    Plugins::load(config, file, &engine, policy, services, sink)
 }
 
 /// An error for each problem, so that each is on a line of its own.
@@ -161,7 +168,8 @@ fn several(errors: impl IntoIterator<Item = (Exit, anyhow::Error)>) -> Failure {
     Failure::several(errors).unwrap_or_else(none)
 }
 
-fn exit_of(failure: &PluginFailure) -> Exit {
+/// With which code a plugin ends a command that does not start.
+pub(crate) fn exit_of(failure: &PluginFailure) -> Exit {
     match &failure.error {
         // An unknown name is the file's mistake.
         LoadFailure::Engine(error) if matches!(error.downcast_ref(), Some(OpenError::Unknown { .. })) => Exit::Invalid,

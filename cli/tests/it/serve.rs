@@ -304,12 +304,19 @@ fn files_that_are_no_configuration_are_named() {
     fs::write(&broken, "listen: [127.0.0.1:0\nroutes: {").unwrap();
     let binary = dir.path().join("binary.yaml");
     fs::write(&binary, b"\xff\xfe\0").unwrap();
-    for file in [dir.path().join("missing.yaml"), dir.path().to_owned(), broken, binary] {
-        let file = file.to_str().unwrap();
+    // Of a directory it is APISIX's file in it.
+    let in_directory = dir.path().join("config.yaml");
+    for (given, named) in [
+        (&dir.path().join("missing.yaml"), None),
+        (&dir.path().to_owned(), Some(&in_directory)),
+        (&broken, None),
+        (&binary, None),
+    ] {
+        let (file, named) = (given.to_str().unwrap(), named.unwrap_or(given).display());
         let ended = output(["serve", file]);
         assert_eq!((ended.code, ended.stdout.as_str()), (4, ""), "{file}: {}", ended.stderr);
         assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-        assert!(ended.stderr.starts_with(&format!("error: {file}:")), "{}", ended.stderr);
+        assert!(ended.stderr.starts_with(&format!("error: {named}:")), "{}", ended.stderr);
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::apisix::raw::Apisix;
 use super::error::Problem;
-use super::values::Scalar;
+use super::values::{Ignored, Scalar};
 use super::yaml::{At, place};
 
 /// Where operators ask and tell a gateway. What is not named is not listened on.
@@ -18,32 +20,39 @@ pub struct EndpointConfig {
     pub control: Option<SocketAddr>,
 }
 
-/// As it is written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawApisix {
-    /// Whether there is a control API.
-    enable_control: Option<bool>,
-    control: Option<RawAddress>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// As it is written. APISIX has there what its own plugins need, which is not looked at.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct RawPluginAttr {
+    /// Metrics.
     prometheus: Option<RawPrometheus>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawPrometheus {
+    /// Whether there are metrics.
     enable_export_server: Option<bool>,
+    /// Where.
     export_addr: Option<RawAddress>,
+    /// Of APISIX; has no effect.
+    #[allow(dead_code)]
+    export_uri: Option<Ignored>,
+    /// Of APISIX; has no effect.
+    #[allow(dead_code)]
+    metric_prefix: Option<Ignored>,
+    /// Of APISIX; has no effect.
+    #[allow(dead_code)]
+    metrics: Option<Ignored>,
+    /// Of APISIX; has no effect.
+    #[allow(dead_code)]
+    default_buckets: Option<Ignored>,
 }
 
 /// An address as APISIX has it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RawAddress {
+pub(super) struct RawAddress {
+    /// The loopback if left out.
     ip: Option<At<String>>,
     port: Option<At<Scalar>>,
 }
@@ -52,9 +61,14 @@ struct RawAddress {
 const CONTROL_PORT: u16 = 9090;
 const METRICS_PORT: u16 = 9091;
 
-pub(super) fn endpoints(apisix: &RawApisix, attr: &RawPluginAttr, problems: &mut Vec<Problem>) -> EndpointConfig {
-    let control = address(apisix.enable_control, &apisix.control, CONTROL_PORT, "apisix.control", problems);
-    let metrics = attr.prometheus.as_ref().and_then(|prometheus| {
+pub(super) fn endpoints(
+    apisix: Option<&Apisix>,
+    attr: Option<&RawPluginAttr>,
+    problems: &mut Vec<Problem>,
+) -> EndpointConfig {
+    let control = apisix
+        .and_then(|apisix| address(apisix.enable_control, &apisix.control, CONTROL_PORT, "apisix.control", problems));
+    let metrics = attr.and_then(|attr| attr.prometheus.as_ref()).and_then(|prometheus| {
         let enabled = prometheus.enable_export_server.or(Some(true));
         let key = "plugin_attr.prometheus.export_addr";
         address(enabled, &prometheus.export_addr, METRICS_PORT, key, problems)

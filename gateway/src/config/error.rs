@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -40,6 +41,8 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
+    /// The file, if it is not the one that was given: APISIX's file of routes.
+    pub file: Option<Arc<Path>>,
     /// Where it is.
     pub place: Place,
     /// The path of the key, as `routes[0].uri`; empty when the file is not YAML.
@@ -59,7 +62,17 @@ pub struct Place {
 
 impl Problem {
     pub(super) fn new(place: Place, key: impl Into<String>, cause: impl Into<String>) -> Self {
-        Problem { place, key: key.into(), cause: cause.into() }
+        Problem { file: None, place, key: key.into(), cause: cause.into() }
+    }
+}
+
+impl Problem {
+    /// `file:line:column: key: cause`, with the file that was given if it is in no other one.
+    pub fn line(&self, given: &Path) -> String {
+        let Place { line, column } = self.place;
+        let file = self.file.as_deref().unwrap_or(given).display();
+        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        format!("{file}:{line}:{column}: {key}{}", self.cause)
     }
 }
 
@@ -74,11 +87,7 @@ impl fmt::Display for Lines<'_> {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{}:{}:{}: ", self.file.display(), problem.place.line, problem.place.column)?;
-            if !problem.key.is_empty() {
-                write!(f, "{}: ", problem.key)?;
-            }
-            f.write_str(&problem.cause)?;
+            f.write_str(&problem.line(self.file))?;
         }
         Ok(())
     }

@@ -41,26 +41,27 @@ impl Default for WorkerLimits {
 
 /// As it is written.
 pub(super) mod raw {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
     use super::super::values::Scalar;
     use super::super::yaml::At;
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Paths {
         #[serde(default)]
         pub(in crate::config) escaped_slashes: EscapedSlashes,
     }
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct WorkerLimits {
         pub(in crate::config) connections: Option<At<Scalar>>,
         pub(in crate::config) buffered_body: Option<At<Scalar>>,
     }
 
-    #[derive(Debug, Clone, Copy, Default, Deserialize)]
+    #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub(in crate::config) enum EscapedSlashes {
         #[default]

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::parser::Parser;
@@ -35,7 +36,7 @@ pub struct AccessLogConfig {
 }
 
 /// Levels by nginx's names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// All.
@@ -57,7 +58,7 @@ pub enum LogLevel {
 }
 
 /// How the error log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorLogForm {
     /// nginx's.
@@ -70,34 +71,53 @@ pub enum ErrorLogForm {
 
 /// As it is written.
 pub(super) mod raw {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
+    use super::super::section::section;
     use super::super::yaml::At;
     use super::{ErrorLogForm, LogLevel};
 
-    #[derive(Debug, Default, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub(in crate::config) struct NginxConfig {
-        pub(in crate::config) error_log: Option<At<String>>,
-        pub(in crate::config) error_log_level: Option<LogLevel>,
-        pub(in crate::config) error_log_format: Option<ErrorLogForm>,
-        #[serde(default)]
-        pub(in crate::config) http: Http,
-        #[serde(default)]
-        pub(in crate::config) create_traces: bool,
+    section! {
+        /// What APISIX has for nginx: the logs.
+        NginxConfig {
+            /// Where the error log goes; the standard error if left out.
+            error_log: At<String>,
+            /// The lowest level of the error log.
+            error_log_level: LogLevel,
+            /// How the error log looks.
+            error_log_format: ErrorLogForm,
+            /// The access log.
+            http: Http,
+            /// Whether a request that names no trace gets the header `traceparent`.
+            create_traces: bool,
+        } ignored {
+            worker_processes enable_cpu_affinity worker_rlimit_nofile worker_shutdown_timeout max_pending_timers
+            max_running_timers event envs meta stream main_configuration_snippet http_configuration_snippet
+            http_server_configuration_snippet http_server_location_configuration_snippet
+            http_admin_configuration_snippet http_end_configuration_snippet stream_configuration_snippet
+        }
     }
 
-    #[derive(Debug, Default, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub(in crate::config) struct Http {
-        pub(in crate::config) enable_access_log: Option<bool>,
-        pub(in crate::config) access_log: Option<At<String>>,
-        pub(in crate::config) access_log_format: Option<At<String>>,
-        #[serde(default)]
-        pub(in crate::config) access_log_format_escape: Escape,
+    section! {
+        /// The access log.
+        Http {
+            /// Whether there is one.
+            enable_access_log: bool,
+            /// Where it goes.
+            access_log: At<String>,
+            /// How its lines look, with variables of nginx.
+            access_log_format: At<String>,
+            /// What happens to characters that the form has a use for.
+            access_log_format_escape: Escape,
+        } ignored {
+            access_log_buffer keepalive_timeout client_header_timeout client_body_timeout client_max_body_size
+            send_timeout underscores_in_headers real_ip_header real_ip_recursive real_ip_from
+            proxy_ssl_server_name upstream charset variables_hash_max_size lua_shared_dict custom_lua_shared_dict
+        }
     }
 
-    #[derive(Debug, Clone, Copy, Default, Deserialize)]
+    #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub(in crate::config) enum Escape {
         #[default]
@@ -108,18 +128,23 @@ pub(super) mod raw {
 
 impl Parser<'_> {
     pub(super) fn logs(&mut self, raw: &raw::NginxConfig) -> LogConfig {
+        self.warn_ignored("nginx_config", raw.ignored());
+        let access = raw.http.as_ref().and_then(|http| {
+            self.warn_ignored("nginx_config.http", http.ignored());
+            self.access_log(http)
+        });
         LogConfig {
             error_log: self.log_target(&raw.error_log, "nginx_config.error_log"),
             error_log_level: raw.error_log_level,
             error_log_form: raw.error_log_format,
-            access: self.access_log(&raw.http),
-            create_traces: raw.create_traces,
+            access,
+            create_traces: raw.create_traces.unwrap_or_default(),
         }
     }
 
     fn access_log(&mut self, raw: &raw::Http) -> Option<AccessLogConfig> {
         let target = self.log_target(&raw.access_log, "nginx_config.http.access_log");
-        let escape = match raw.access_log_format_escape {
+        let escape = match raw.access_log_format_escape.unwrap_or_default() {
             raw::Escape::Default => Escape::Default,
             raw::Escape::Json => Escape::Json,
         };

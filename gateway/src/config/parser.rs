@@ -1,10 +1,15 @@
 //! What all sections are read with: a list of what is wrong, and checks that add to it.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chassis_abi::Dialect;
+
 use super::error::{Place, Problem};
+use super::plugin::PluginConfig;
 use super::values::{Scalar, duration};
 use super::yaml::{At, place};
 
@@ -19,12 +24,35 @@ pub(super) const SUGGESTIONS: usize = 100;
 pub(super) struct Parser<'a> {
     /// Where relative paths start.
     pub(super) directory: &'a Path,
+    /// That of plugins which name none.
+    pub(super) dialect: Dialect,
+    /// The file that is read, if it is not the one that was given.
+    pub(super) file: Option<Arc<Path>>,
+    /// The plugins, and at which index each one is.
+    pub(super) plugins: Vec<PluginConfig>,
+    pub(super) names: HashMap<String, usize>,
     pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+impl<'a> Parser<'a> {
+    pub(super) fn new(directory: &'a Path, dialect: Dialect) -> Self {
+        Parser {
+            directory,
+            dialect,
+            file: None,
+            plugins: Vec::new(),
+            names: HashMap::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
 }
 
 impl Parser<'_> {
     pub(super) fn problem(&mut self, place: Place, key: &str, cause: impl Into<String>) {
-        self.problems.push(Problem::new(place, key, cause));
+        let problem = Problem { file: self.file.clone(), ..Problem::new(place, key, cause) };
+        self.problems.push(problem);
     }
 
     /// The value, or a problem at its place.

@@ -10,7 +10,7 @@ use chassis_abi::Dialect;
 use super::error::Place;
 use super::parser::{HOUR, MILLISECOND, MINUTE, Parser};
 use super::upstream::{NodeAddress, node_address};
-use super::values::{Scalar, bytes};
+use super::values::{Pairs, Scalar, bytes};
 use super::yaml::{At, place, shown};
 
 /// A plugin: a module and how it is run.
@@ -23,6 +23,8 @@ pub struct PluginConfig {
     pub file: PathBuf,
     /// Plugins of higher priority see a request first.
     pub priority: i32,
+    /// The phase of a request in which it runs.
+    pub phase: Phase,
     /// The engine asked for, not judged here; `None` is the default engine.
     pub engine: Option<String>,
     /// The space in which it shares data and queues with others; empty unless given.
@@ -33,6 +35,8 @@ pub struct PluginConfig {
     pub root_id: String,
     /// What the VM gets at its start.
     pub vm_config: Bytes,
+    /// Its environment: name and value of each variable, names unique.
+    pub env: Vec<(String, String)>,
     /// Limits that the file sets.
     pub limits: PluginLimits,
     /// What a request gets when the plugin fails.
@@ -71,6 +75,16 @@ pub struct PluginLimits {
     pub metrics: Option<u64>,
 }
 
+/// When a plugin sees a request: all plugins of a phase see its headers and body before any of the next one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Phase {
+    /// First.
+    Rewrite,
+    /// Then.
+    #[default]
+    Access,
+}
+
 /// What a request gets when a plugin fails on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -85,18 +99,19 @@ const MOST_CALLOUTS: usize = 1_000_000;
 
 /// As it is written.
 pub(super) mod raw {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
-    use super::super::values::{Conf, Scalar};
+    use super::super::values::{Conf, Pairs, Scalar};
     use super::super::yaml::At;
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Wasm {
         pub(in crate::config) plugins: Option<Vec<At<Plugin>>>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Plugin {
         pub(in crate::config) name: At<String>,
@@ -110,26 +125,30 @@ pub(super) mod raw {
         pub(in crate::config) vm_config: Conf,
         #[serde(default)]
         pub(in crate::config) root_id: String,
+        pub(in crate::config) dialect: Option<Dialect>,
         #[serde(default)]
-        pub(in crate::config) dialect: Dialect,
+        pub(in crate::config) http_request_phase: RequestPhase,
+        #[serde(default)]
+        pub(in crate::config) isolation: At<Isolation>,
+        #[serde(default)]
+        pub(in crate::config) env: Pairs<Scalar>,
         #[serde(default)]
         pub(in crate::config) limits: Limits,
         #[serde(default)]
-        pub(in crate::config) fail_policy: FailPolicy,
+        pub(in crate::config) fail_policy: At<FailPolicy>,
         #[serde(default)]
         pub(in crate::config) allowed_upstreams: Vec<At<String>>,
     }
 
-    #[derive(Debug, Clone, Copy, Default, Deserialize)]
+    #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub(in crate::config) enum Dialect {
-        #[default]
         Envoy,
         Kong,
         Apisix,
     }
 
-    #[derive(Debug, Default, Deserialize)]
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Limits {
         pub(in crate::config) memory: Option<At<Scalar>>,
@@ -145,16 +164,36 @@ pub(super) mod raw {
         pub(in crate::config) metrics: Option<At<Scalar>>,
     }
 
-    #[derive(Debug, Clone, Copy, Default, Deserialize)]
+    #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
     #[serde(rename_all = "lowercase")]
     pub(in crate::config) enum FailPolicy {
         #[default]
         Closed,
+        Open,
+    }
+
+    /// In which phase it sees requests.
+    #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub(in crate::config) enum RequestPhase {
+        Rewrite,
+        #[default]
+        Access,
+    }
+
+    /// What has a VM of its own.
+    #[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+    #[serde(rename_all = "lowercase")]
+    pub(in crate::config) enum Isolation {
+        #[default]
+        Worker,
+        Route,
+        Stream,
     }
 }
 
 impl Parser<'_> {
-    pub(super) fn plugins(&mut self, raw: Vec<At<raw::Plugin>>) -> Vec<PluginConfig> {
+    fn plugins(&mut self, raw: Vec<At<raw::Plugin>>) -> Vec<PluginConfig> {
         let mut names = HashSet::new();
         let mut plugins = Vec::with_capacity(raw.len());
         for (index, plugin) in raw.into_iter().enumerate() {
@@ -174,6 +213,14 @@ impl Parser<'_> {
             if let Some(engine) = raw.engine.as_ref().filter(|engine| engine.value.is_empty()) {
                 self.problem(place(engine), &format!("{key}.engine"), "is empty");
             }
+            if let raw::FailPolicy::Open = raw.fail_policy.value {
+                let cause = "`open` is not there yet: a failed plugin answers with 503, which is `closed`";
+                self.problem(place(&raw.fail_policy), &format!("{key}.fail_policy"), cause);
+            }
+            if let raw::Isolation::Route | raw::Isolation::Stream = raw.isolation.value {
+                let cause = "is not there yet: a plugin has one VM per worker, which is `worker`";
+                self.problem(place(&raw.isolation), &format!("{key}.isolation"), cause);
+            }
             plugins.push(PluginConfig {
                 file: self.directory.join(&raw.file.value),
                 name: raw.name.value,
@@ -183,19 +230,43 @@ impl Parser<'_> {
                 vm_config: raw.vm_config.0.into(),
                 root_id: raw.root_id,
                 dialect: match raw.dialect {
-                    raw::Dialect::Envoy => Dialect::Envoy,
-                    raw::Dialect::Kong => Dialect::Kong,
-                    raw::Dialect::Apisix => Dialect::Apisix,
+                    None => self.dialect,
+                    Some(raw::Dialect::Envoy) => Dialect::Envoy,
+                    Some(raw::Dialect::Kong) => Dialect::Kong,
+                    Some(raw::Dialect::Apisix) => Dialect::Apisix,
                 },
+                phase: raw.http_request_phase.into(),
+                env: self.env(raw.env, &key),
                 limits: self.limits(&raw.limits, &key),
-                fail_policy: match raw.fail_policy {
-                    raw::FailPolicy::Closed => FailPolicy::Closed,
-                },
+                fail_policy: FailPolicy::Closed,
                 allowed_upstreams: self.allowed(&raw.allowed_upstreams, &key),
                 place: plugin_place,
             });
         }
         plugins
+    }
+
+    /// Reads the plugins, for what uses them by name.
+    pub(super) fn set_plugins(&mut self, raw: Vec<At<raw::Plugin>>) {
+        self.plugins = self.plugins(raw);
+        let names = self.plugins.iter().enumerate().map(|(index, plugin)| (plugin.name.clone(), index));
+        self.names = names.collect();
+    }
+
+    fn env(&mut self, raw: Pairs<Scalar>, key: &str) -> Vec<(String, String)> {
+        let mut env = Vec::with_capacity(raw.0.len());
+        for (name, value) in raw.0 {
+            let text = value.text().to_owned();
+            if name.value.is_empty() || name.value.contains(['=', '\0']) || text.contains('\0') {
+                self.problem(
+                    place(&name),
+                    &format!("{key}.env"),
+                    "names are not empty and without =; nothing has a NUL",
+                );
+            }
+            env.push((name.value, text));
+        }
+        env
     }
 
     fn limits(&mut self, raw: &raw::Limits, key: &str) -> PluginLimits {

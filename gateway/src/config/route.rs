@@ -1,48 +1,43 @@
 //! Section `routes`: which requests, through which plugins, to which upstream.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::fmt;
 
-use bytes::Bytes;
 use http::Method;
+use ipnet::IpNet;
 
-use super::error::Place;
+use super::chain::PluginUse;
 use super::near::nearest;
-use super::parser::{Parser, SUGGESTIONS};
-use super::plugin::PluginConfig;
+use super::parser::Parser;
+use super::service::{Named, Shared};
 use super::upstream::UpstreamConfig;
-use super::values::Pairs;
+use super::vars::{self, Condition};
 use super::yaml::{At, place, shown};
 
-/// A route: which requests, through which plugins, to which upstream.
+/// A route: which requests, through which plugins, to which upstream. What it inherits is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RouteConfig {
     /// Its id; the position in the file, counted from 1, if it was not given.
     pub id: String,
-    /// The paths.
-    pub uri: UriPattern,
+    /// The paths; at least one, each once.
+    pub uris: Vec<UriPattern>,
     /// The methods; empty is all.
     pub methods: Vec<Method>,
     /// The hosts; empty is all.
     pub hosts: Vec<HostPattern>,
-    /// Among routes of the same `uri`, higher priority is tried first.
+    /// Where clients are; empty is everywhere.
+    pub remote_addresses: Vec<IpNet>,
+    /// What else must be true of a request.
+    pub vars: Option<Condition>,
+    /// Among routes of the same path, higher priority is tried first.
     pub priority: i32,
-    /// The chain, in the order in which it sees the request.
+    /// Its plugins, in the order in which they see the request.
     pub plugins: Vec<PluginUse>,
-    /// Where requests go.
+    /// Where requests go. The timeouts of the route are in it.
     pub upstream: UpstreamConfig,
-}
-
-/// A plugin in the chain of a route.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PluginUse {
-    /// The plugin, an index into [`Config::plugins`](super::Config::plugins).
-    pub plugin: usize,
-    /// What it gets as its configuration; often empty.
-    pub conf: Bytes,
-    /// Where it is in the file, for errors that show up later.
-    pub place: Place,
+    /// Whether connections may be upgraded to WebSocket.
+    pub enable_websocket: bool,
 }
 
 /// The paths that a route is for; compared with the normalised path of a request, decoded and its slashes merged.
@@ -52,6 +47,45 @@ pub enum UriPattern {
     Exact(String),
     /// All paths that begin so; `/a/*` is the prefix `/a/`.
     Prefix(String),
+    /// A path with parameters, each one segment that is not empty.
+    Parameters {
+        /// What it begins with, up to the slash before the first parameter.
+        prefix: String,
+        /// The segments after that.
+        segments: Vec<Segment>,
+        /// Whether anything may follow after a slash: `/users/:id/*`.
+        open: bool,
+    },
+}
+
+/// A segment of a path with parameters.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Segment {
+    /// This one.
+    Fixed(String),
+    /// Any that is not empty; with its name.
+    Parameter(String),
+}
+
+/// As the file has it.
+impl fmt::Display for UriPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            UriPattern::Exact(path) => f.write_str(path),
+            UriPattern::Prefix(path) => write!(f, "{path}*"),
+            UriPattern::Parameters { prefix, segments, open } => {
+                f.write_str(prefix)?;
+                for (index, segment) in segments.iter().enumerate() {
+                    let slash = if index == 0 { "" } else { "/" };
+                    match segment {
+                        Segment::Fixed(text) => write!(f, "{slash}{text}")?,
+                        Segment::Parameter(name) => write!(f, "{slash}:{name}")?,
+                    }
+                }
+                f.write_str(if *open { "/*" } else { "" })
+            }
+        }
+    }
 }
 
 /// The hosts that a route is for, in lower case and without port.
@@ -65,39 +99,77 @@ pub enum HostPattern {
 
 /// As it is written.
 pub(super) mod raw {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
-    use super::super::upstream::raw::Upstream;
-    use super::super::values::{Conf, Pairs, Scalar};
+    use super::super::chain::raw::Plugins;
+    use super::super::upstream::raw::{Timeout, Upstream};
+    use super::super::values::{Ignored, Json, Scalar};
     use super::super::yaml::At;
 
-    #[derive(Debug, Deserialize)]
+    /// Which requests, through which plugins, to which upstream.
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Route {
+        /// Its position in the file, counted from 1, if left out.
         pub(in crate::config) id: Option<At<Scalar>>,
-        pub(in crate::config) uri: At<String>,
+        /// A path, a prefix that ends with `*`, or a path with parameters: `/users/:id`.
+        pub(in crate::config) uri: Option<At<String>>,
+        /// Several of them.
+        pub(in crate::config) uris: Option<At<Vec<At<String>>>>,
+        /// All if left out.
         pub(in crate::config) methods: Option<At<Vec<At<String>>>>,
+        /// A host, or a domain as `*.example.com`; all if left out.
         pub(in crate::config) host: Option<At<String>>,
+        /// Several of them.
         pub(in crate::config) hosts: Option<At<Vec<At<String>>>>,
+        /// An address or a network of clients; all if left out.
+        pub(in crate::config) remote_addr: Option<At<String>>,
+        /// Several of them.
+        pub(in crate::config) remote_addrs: Option<At<Vec<At<String>>>>,
+        /// Conditions on what the request has: `[["arg_name", "==", "json"]]`.
+        pub(in crate::config) vars: Option<At<Json>>,
+        /// Among routes of the same path, higher priority is tried first.
         #[serde(default)]
         pub(in crate::config) priority: i32,
+        /// 0 switches it off.
+        pub(in crate::config) status: Option<At<Scalar>>,
+        /// What each plugin gets.
         #[serde(default)]
-        pub(in crate::config) plugins: Pairs<Option<PluginUse>>,
-        pub(in crate::config) upstream: At<Upstream>,
-    }
-
-    #[derive(Debug, Default, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    pub(in crate::config) struct PluginUse {
-        #[serde(default)]
-        pub(in crate::config) conf: Conf,
+        pub(in crate::config) plugins: Plugins,
+        /// Plugins that others have, too.
+        pub(in crate::config) plugin_config_id: Option<At<Scalar>>,
+        /// What it inherits from.
+        pub(in crate::config) service_id: Option<At<Scalar>>,
+        /// Where requests go.
+        pub(in crate::config) upstream: Option<At<Upstream>>,
+        /// One of `upstreams`.
+        pub(in crate::config) upstream_id: Option<At<Scalar>>,
+        /// In the place of the upstream's.
+        pub(in crate::config) timeout: Option<Timeout>,
+        /// Whether connections may be upgraded to WebSocket.
+        pub(in crate::config) enable_websocket: Option<bool>,
+        /// For people.
+        #[allow(dead_code)]
+        pub(in crate::config) name: Option<Ignored>,
+        /// For people.
+        #[allow(dead_code)]
+        pub(in crate::config) desc: Option<Ignored>,
+        /// For people.
+        #[allow(dead_code)]
+        pub(in crate::config) labels: Option<Ignored>,
+        /// Set by APISIX's Admin API.
+        #[allow(dead_code)]
+        pub(in crate::config) create_time: Option<Ignored>,
+        /// Set by APISIX's Admin API.
+        #[allow(dead_code)]
+        pub(in crate::config) update_time: Option<Ignored>,
     }
 }
 
 impl Parser<'_> {
-    pub(super) fn routes(&mut self, raw: Vec<At<raw::Route>>, plugins: &[PluginConfig]) -> Vec<RouteConfig> {
-        let names: HashMap<&str, usize> =
-            plugins.iter().enumerate().map(|(index, plugin)| (plugin.name.as_str(), index)).collect();
+    /// The routes that are switched on.
+    pub(super) fn routes(&mut self, raw: Vec<At<raw::Route>>, shared: &Shared) -> Vec<RouteConfig> {
         let mut ids = HashSet::new();
         let mut routes = Vec::with_capacity(raw.len());
         for (index, route) in raw.into_iter().enumerate() {
@@ -108,26 +180,103 @@ impl Parser<'_> {
                 Some(id) => (id.value.text().to_owned(), place(id)),
                 None => ((index + 1).to_string(), route_place),
             };
-            if id.is_empty() {
-                self.problem(id_place, &format!("{key}.id"), "is empty");
+            self.unique(&mut ids, &id, id_place, &key, "route");
+            let service = self.reference(&raw.service_id, &shared.services, &key, "service_id");
+            let plugin_config = self.reference(&raw.plugin_config_id, &shared.plugin_configs, &key, "plugin_config_id");
+            let own = self.plugin_uses(&raw.plugins, &key);
+            let inherited = plugin_config.into_iter().chain(service.map(|service| &service.plugins));
+            let plugins = self.merged(own, inherited);
+            let mut hosts = self.hosts(&raw.host, &raw.hosts, &key);
+            if raw.host.is_none() && raw.hosts.is_none() {
+                hosts = service.map(|service| service.hosts.clone()).unwrap_or_default();
             }
-            if !ids.insert(id.clone()) {
-                let cause = format!("there is another route with id `{}`", shown(&id));
-                self.problem(id_place, &format!("{key}.id"), cause);
-            }
-            let uri = self.check(place(&raw.uri), &format!("{key}.uri"), uri_pattern(&raw.uri.value));
-            let upstream = self.upstream(&raw.upstream.value, &format!("{key}.upstream"), format!("routes/{id}"));
-            routes.push(RouteConfig {
+            let named = Named { own: &raw.upstream, id: &raw.upstream_id, service_id: &raw.service_id, service };
+            let mut upstream = self.upstream_of_route(named, shared, route_place, &key, format!("routes/{id}"));
+            upstream.timeout = self.timeout(&raw.timeout, upstream.timeout, &key);
+            let route = RouteConfig {
                 id,
-                uri: uri.unwrap_or(UriPattern::Prefix(String::new())),
+                uris: self.uris(&raw, route_place, &key),
                 methods: self.methods(&raw.methods, &key),
-                hosts: self.hosts(&raw, &key),
+                hosts,
+                remote_addresses: self.remote_addresses(&raw, &key),
+                vars: raw.vars.as_ref().and_then(|raw| self.vars(raw, &key)),
                 priority: raw.priority,
-                plugins: self.chain(&raw.plugins, &names, plugins, &key),
+                plugins,
                 upstream,
-            });
+                enable_websocket: raw
+                    .enable_websocket
+                    .unwrap_or_else(|| service.is_some_and(|service| service.enable_websocket)),
+            };
+            if self.is_on(&raw.status, &key) {
+                routes.push(route);
+            }
         }
         routes
+    }
+
+    fn is_on(&mut self, raw: &Option<At<super::values::Scalar>>, key: &str) -> bool {
+        let Some(raw) = raw else { return true };
+        let on = match raw.value.text() {
+            "1" => Ok(true),
+            "0" => Ok(false),
+            _ => Err("must be 1, or 0 to switch the route off".to_owned()),
+        };
+        self.check(place(raw), &format!("{key}.status"), on).unwrap_or(true)
+    }
+
+    fn vars(&mut self, raw: &At<super::values::Json>, key: &str) -> Option<Condition> {
+        let value = serde_json::from_str(raw.value.text()).map_err(|error| error.to_string());
+        self.check(place(raw), &format!("{key}.vars"), value.and_then(|value| vars::condition(&value)))
+    }
+
+    fn uris(&mut self, raw: &raw::Route, route_place: super::Place, key: &str) -> Vec<UriPattern> {
+        let mut uris = Vec::new();
+        match (&raw.uri, &raw.uris) {
+            (None, None) => self.problem(route_place, "uri", "is missing"),
+            (Some(_), Some(second)) => {
+                self.problem(
+                    place(second),
+                    &format!("{key}.uris"),
+                    "is given together with uri; one of them is enough",
+                );
+            }
+            (Some(uri), None) => {
+                uris.extend(self.check(place(uri), &format!("{key}.uri"), uri_pattern(&uri.value)));
+            }
+            (None, Some(list)) if list.value.is_empty() => {
+                self.problem(place(list), &format!("{key}.uris"), "is empty; name at least one path");
+            }
+            (None, Some(list)) => {
+                for (index, uri) in list.value.iter().enumerate() {
+                    let pattern = uri_pattern(&uri.value).and_then(|pattern| match uris.contains(&pattern) {
+                        false => Ok(pattern),
+                        true => Err("is given twice".to_owned()),
+                    });
+                    uris.extend(self.check(place(uri), &format!("{key}.uris[{index}]"), pattern));
+                }
+            }
+        }
+        uris
+    }
+
+    fn remote_addresses(&mut self, raw: &raw::Route, key: &str) -> Vec<IpNet> {
+        let mut addresses = Vec::new();
+        if let Some(raw) = &raw.remote_addr {
+            addresses.extend(self.check(place(raw), &format!("{key}.remote_addr"), vars::network(&raw.value)));
+        }
+        let Some(list) = &raw.remote_addrs else { return addresses };
+        if raw.remote_addr.is_some() {
+            let cause = "is given together with remote_addr; one of them is enough";
+            self.problem(place(list), &format!("{key}.remote_addrs"), cause);
+        }
+        if list.value.is_empty() {
+            self.problem(place(list), &format!("{key}.remote_addrs"), "is empty; leave it out to allow all");
+        }
+        for (index, raw) in list.value.iter().enumerate() {
+            let address = vars::network(&raw.value);
+            addresses.extend(self.check(place(raw), &format!("{key}.remote_addrs[{index}]"), address));
+        }
+        addresses
     }
 
     fn methods(&mut self, raw: &Option<At<Vec<At<String>>>>, key: &str) -> Vec<Method> {
@@ -142,11 +291,16 @@ impl Parser<'_> {
         methods
     }
 
-    fn hosts(&mut self, raw: &raw::Route, key: &str) -> Vec<HostPattern> {
+    pub(super) fn hosts(
+        &mut self,
+        one: &Option<At<String>>,
+        several: &Option<At<Vec<At<String>>>>,
+        key: &str,
+    ) -> Vec<HostPattern> {
         let mut hosts = Vec::new();
-        if let Some(host) = &raw.host {
+        if let Some(host) = one {
             hosts.extend(self.check(place(host), &format!("{key}.host"), host_pattern(&host.value)));
-            if let Some(second) = &raw.hosts {
+            if let Some(second) = several {
                 self.problem(
                     place(second),
                     &format!("{key}.hosts"),
@@ -154,7 +308,7 @@ impl Parser<'_> {
                 );
             }
         }
-        let Some(raw) = &raw.hosts else { return hosts };
+        let Some(raw) = several else { return hosts };
         if raw.value.is_empty() {
             self.problem(place(raw), &format!("{key}.hosts"), "is empty; leave it out to allow all");
         }
@@ -162,33 +316,6 @@ impl Parser<'_> {
             hosts.extend(self.check(place(host), &format!("{key}.hosts[{index}]"), host_pattern(&host.value)));
         }
         hosts
-    }
-
-    /// The plugins of a route, in the order of their priority.
-    pub(super) fn chain(
-        &mut self,
-        raw: &Pairs<Option<raw::PluginUse>>,
-        names: &HashMap<&str, usize>,
-        plugins: &[PluginConfig],
-        key: &str,
-    ) -> Vec<PluginUse> {
-        let mut chain = Vec::new();
-        for (name, plugin_use) in &raw.0 {
-            let Some(&plugin) = names.get(name.value.as_str()) else {
-                // Each is compared with all names, which a file with very many of both would make a work of hours.
-                let near = (self.problems.len() < SUGGESTIONS).then(|| nearest(&name.value, names.keys().copied()));
-                let cause = match near.flatten() {
-                    Some(near) => format!("unknown plugin; did you mean `{near}`?"),
-                    None => "unknown plugin; wasm.plugins has none of that name".to_owned(),
-                };
-                self.problem(place(name), &format!("{key}.plugins.{}", shown(&name.value)), cause);
-                continue;
-            };
-            let conf = plugin_use.as_ref().map(|plugin_use| plugin_use.conf.0.clone()).unwrap_or_default();
-            chain.push(PluginUse { plugin, conf: conf.into(), place: place(name) });
-        }
-        chain.sort_by_key(|plugin_use| (-i64::from(plugins[plugin_use.plugin].priority), plugin_use.plugin));
-        chain
     }
 }
 
@@ -214,7 +341,25 @@ fn uri_pattern(text: &str) -> Result<UriPattern, String> {
     {
         return Err("never matches: requests are compared after //, /./ and /../ were resolved".to_owned());
     }
+    if let Some(at) = path.find("/:") {
+        return parameters(&path[..=at], &path[at + 1..], prefix);
+    }
     Ok(if prefix { UriPattern::Prefix(path.to_owned()) } else { UriPattern::Exact(path.to_owned()) })
+}
+
+fn parameters(prefix: &str, rest: &str, any_end: bool) -> Result<UriPattern, String> {
+    let rest = match (any_end, rest.strip_suffix('/')) {
+        (false, _) => rest,
+        (true, Some(rest)) => rest,
+        (true, None) => return Err("has parameters, and so may have a * only after a slash at its end".to_owned()),
+    };
+    let segment = |segment: &str| match segment.strip_prefix(':') {
+        Some("") => Err("has a parameter without a name".to_owned()),
+        Some(name) => Ok(Segment::Parameter(name.to_owned())),
+        None => Ok(Segment::Fixed(segment.to_owned())),
+    };
+    let segments = rest.split('/').map(segment).collect::<Result<_, _>>()?;
+    Ok(UriPattern::Parameters { prefix: prefix.to_owned(), segments, open: any_end })
 }
 
 fn parse_method(text: &str) -> Result<Method, String> {

@@ -1,14 +1,17 @@
 //! Sections `stream_proxy` and `stream_routes`: TCP streams.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::PluginConfig;
+use ipnet::IpNet;
+
+use super::chain::PluginUse;
 use super::listen::listen_address;
 use super::parser::Parser;
-use super::route::PluginUse;
+use super::service::{Named, Shared};
 use super::upstream::{NodeAddress, UpstreamConfig};
-use super::yaml::{At, place, shown};
+use super::vars;
+use super::yaml::{At, place};
 
 /// TCP streams: where they come, and where they go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,78 +34,76 @@ pub struct StreamRouteConfig {
     /// The port of ours; `None` is any.
     pub server_port: Option<u16>,
     /// Where clients are; `None` is anywhere.
-    pub remote_addr: Option<Network>,
+    pub remote_addr: Option<IpNet>,
     /// The chain, in the order in which it sees what the client sends.
     pub plugins: Vec<PluginUse>,
     /// Where connections go.
     pub upstream: UpstreamConfig,
 }
 
-/// An address, or all that begin with the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// The address.
-    pub address: IpAddr,
-    /// How many of its bits count.
-    pub bits: u8,
-}
-
-impl Network {
-    /// Whether an address is in it. One of IPv4 that is written as one of IPv6 is one of IPv4.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differ = u32::from(own) ^ u32::from(other);
-                differ.leading_zeros() >= u32::from(self.bits)
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differ = u128::from(own) ^ u128::from(other);
-                differ.leading_zeros() >= u32::from(self.bits)
-            }
-            _ => false,
-        }
-    }
-}
-
 /// As it is written.
 pub(super) mod raw {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
-    use super::super::route::raw::PluginUse;
+    use super::super::chain::raw::Plugins;
     use super::super::upstream::raw::Upstream;
-    use super::super::values::{Pairs, Scalar};
+    use super::super::values::{Ignored, Scalar};
     use super::super::yaml::At;
 
-    #[derive(Debug, Default, Deserialize)]
+    /// Where TCP streams come.
+    #[derive(Debug, Default, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct StreamProxy {
+        /// Addresses to listen on.
         #[serde(default)]
         pub(in crate::config) tcp: Vec<At<Scalar>>,
     }
 
-    #[derive(Debug, Deserialize)]
+    /// Which connections, through which plugins, to which upstream.
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct StreamRoute {
+        /// Its position in the file, counted from 1, if left out.
         pub(in crate::config) id: Option<At<Scalar>>,
+        /// The address of ours that the client connected to; any if left out.
         pub(in crate::config) server_addr: Option<At<String>>,
+        /// The port of ours; any if left out.
         pub(in crate::config) server_port: Option<At<Scalar>>,
+        /// An address or a network of clients; all if left out.
         pub(in crate::config) remote_addr: Option<At<String>>,
+        /// Not there: streams are not decrypted.
         pub(in crate::config) sni: Option<At<String>>,
+        /// What each plugin gets.
         #[serde(default)]
-        pub(in crate::config) plugins: Pairs<Option<PluginUse>>,
-        pub(in crate::config) upstream: At<Upstream>,
+        pub(in crate::config) plugins: Plugins,
+        /// What it inherits from.
+        pub(in crate::config) service_id: Option<At<Scalar>>,
+        /// Where connections go.
+        pub(in crate::config) upstream: Option<At<Upstream>>,
+        /// One of `upstreams`.
+        pub(in crate::config) upstream_id: Option<At<Scalar>>,
+        /// For people.
+        #[allow(dead_code)]
+        pub(in crate::config) name: Option<Ignored>,
+        /// For people.
+        #[allow(dead_code)]
+        pub(in crate::config) desc: Option<Ignored>,
+        /// For people.
+        #[allow(dead_code)]
+        pub(in crate::config) labels: Option<Ignored>,
+        /// Set by APISIX's Admin API.
+        #[allow(dead_code)]
+        pub(in crate::config) create_time: Option<Ignored>,
+        /// Set by APISIX's Admin API.
+        #[allow(dead_code)]
+        pub(in crate::config) update_time: Option<Ignored>,
     }
 }
 
 impl Parser<'_> {
-    /// TCP streams; `http` are the addresses that are listened on for HTTP.
-    pub(super) fn streams(
-        &mut self,
-        proxy: &raw::StreamProxy,
-        routes: &[At<raw::StreamRoute>],
-        http: &[SocketAddr],
-        plugins: &[PluginConfig],
-    ) -> StreamConfig {
+    /// Where TCP streams come; `http` are the addresses that are listened on for HTTP.
+    pub(super) fn stream_proxy(&mut self, proxy: &raw::StreamProxy, http: &[SocketAddr]) -> Vec<SocketAddr> {
         let mut seen: HashSet<SocketAddr> = http.iter().copied().collect();
         let mut listen = Vec::new();
         for (index, raw) in proxy.tcp.iter().enumerate() {
@@ -112,8 +113,11 @@ impl Parser<'_> {
             });
             listen.extend(self.check(place(raw), &format!("stream_proxy.tcp[{index}]"), address));
         }
-        let names: HashMap<&str, usize> =
-            plugins.iter().enumerate().map(|(index, plugin)| (plugin.name.as_str(), index)).collect();
+        listen
+    }
+
+    /// The routes of TCP streams.
+    pub(super) fn stream_routes(&mut self, routes: &[At<raw::StreamRoute>], shared: &Shared) -> Vec<StreamRouteConfig> {
         let mut ids = HashSet::new();
         let mut parsed = Vec::with_capacity(routes.len());
         for (index, route) in routes.iter().enumerate() {
@@ -123,20 +127,16 @@ impl Parser<'_> {
                 Some(id) => (id.value.text().to_owned(), place(id)),
                 None => ((index + 1).to_string(), place(route)),
             };
-            if id.is_empty() {
-                self.problem(id_place, &format!("{key}.id"), "is empty");
-            }
-            if !ids.insert(id.clone()) {
-                let cause = format!("there is another stream route with id `{}`", shown(&id));
-                self.problem(id_place, &format!("{key}.id"), cause);
-            }
+            self.unique(&mut ids, &id, id_place, &key, "stream route");
             if let Some(sni) = &raw.sni {
                 self.problem(place(sni), &format!("{key}.sni"), "is not there: streams are not decrypted");
             }
-            let upstream =
-                self.upstream(&raw.upstream.value, &format!("{key}.upstream"), format!("stream_routes/{id}"));
+            let service = self.reference(&raw.service_id, &shared.services, &key, "service_id");
+            let named = Named { own: &raw.upstream, id: &raw.upstream_id, service_id: &raw.service_id, service };
+            let upstream = self.upstream_of_route(named, shared, place(route), &key, format!("stream_routes/{id}"));
             if upstream.nodes.iter().any(|node| node.address == NodeAddress::Echo) {
-                self.problem(place(&raw.upstream), &format!("{key}.upstream"), "builtin:echo answers HTTP only");
+                let at = raw.upstream.as_ref().map_or(place(route), place);
+                self.problem(at, &format!("{key}.upstream"), "builtin:echo answers HTTP only");
             }
             let server_port = raw.server_port.as_ref().and_then(|raw| {
                 let port = raw.value.text().parse().ok().filter(|port: &u16| *port > 0);
@@ -147,54 +147,14 @@ impl Parser<'_> {
                 let address = raw.value.parse().map_err(|_| "must be an IP address".to_owned());
                 self.check(place(raw), &format!("{key}.server_addr"), address)
             });
-            let remote_addr = raw.remote_addr.as_ref().and_then(|raw| {
-                let cause = || "must be an IP address, or one with a number of bits, as 10.0.0.0/8".to_owned();
-                self.check(place(raw), &format!("{key}.remote_addr"), network(&raw.value).ok_or_else(cause))
-            });
-            parsed.push(StreamRouteConfig {
-                id,
-                server_addr,
-                server_port,
-                remote_addr,
-                plugins: self.chain(&raw.plugins, &names, plugins, &key),
-                upstream,
-            });
+            let remote_addr = raw
+                .remote_addr
+                .as_ref()
+                .and_then(|raw| self.check(place(raw), &format!("{key}.remote_addr"), vars::network(&raw.value)));
+            let own = self.plugin_uses(&raw.plugins, &key);
+            let plugins = self.merged(own, service.map(|service| &service.plugins).into_iter());
+            parsed.push(StreamRouteConfig { id, server_addr, server_port, remote_addr, plugins, upstream });
         }
-        StreamConfig { listen, routes: parsed }
-    }
-}
-
-fn network(text: &str) -> Option<Network> {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
-        None => (text, None),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(most);
-    (bits <= most).then_some(Network { address, bits })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn networks_contain_what_begins_with_their_bits() {
-        for (text, inside, outside) in [
-            ("10.0.0.0/8", "10.255.1.2", "11.0.0.1"),
-            ("10.1.2.3", "10.1.2.3", "10.1.2.2"),
-            ("0.0.0.0/0", "1.2.3.4", "::1"),
-            ("127.0.0.1", "::ffff:127.0.0.1", "::1"),
-            ("fd00::/8", "fdff::1", "fe00::1"),
-            ("::/0", "1::", "1.2.3.4"),
-        ] {
-            let network = network(text).unwrap();
-            assert!(network.contains(inside.parse().unwrap()), "{text} {inside}");
-            assert!(!network.contains(outside.parse().unwrap()), "{text} {outside}");
-        }
-        for bad in ["", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0", "a/8", "10.0.0.0/"] {
-            assert_eq!(network(bad), None, "{bad}");
-        }
+        parsed
     }
 }

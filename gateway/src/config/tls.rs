@@ -61,19 +61,20 @@ impl fmt::Debug for Pem {
 
 /// As it is written.
 pub(super) mod raw {
+    use schemars::JsonSchema;
     use serde::Deserialize;
 
     use super::super::values::Scalar;
     use super::super::yaml::At;
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Ssl {
         pub(in crate::config) listen: At<Vec<At<Scalar>>>,
         pub(in crate::config) fallback_sni: Option<At<String>>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Certificate {
         #[serde(rename = "id")]
@@ -84,7 +85,7 @@ pub(super) mod raw {
         pub(in crate::config) client: Option<Client>,
     }
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct Client {
         pub(in crate::config) ca: At<String>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::error::Place;
 use super::yaml::At;
 
 /// A string or a number, as its text.
@@ -114,7 +115,14 @@ impl<'de> Deserialize<'de> for Conf {
 }
 
 /// JSON text of a YAML value. Mappings keep the order that they have in the file.
-struct Json(String);
+#[derive(Debug)]
+pub(super) struct Json(String);
+
+impl Json {
+    pub(super) fn text(&self) -> &str {
+        &self.0
+    }
+}
 
 impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -179,6 +187,93 @@ impl<'de> Visitor<'de> for JsonVisitor {
         }
         out.push('}');
         Ok(Json(out))
+    }
+}
+
+/// What is not looked at.
+#[derive(Debug)]
+pub(super) struct Ignored;
+
+impl<'de> Deserialize<'de> for Ignored {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Ignored)
+    }
+}
+
+/// The addresses of `node_listen`: a port, or a list of ports and of mappings with `port` and `ip`.
+#[derive(Debug)]
+pub(super) struct NodeListen(pub(super) Vec<NodeAddress>);
+
+/// One of them; without a place of its own if it is the only one.
+#[derive(Debug)]
+pub(super) struct NodeAddress {
+    pub(super) place: Option<Place>,
+    pub(super) port: Scalar,
+    pub(super) ip: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for NodeListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = NodeListen;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port, or a list of ports and of mappings with port and ip")
+            }
+            fn visit_u64<E: Error>(self, port: u64) -> Result<NodeListen, E> {
+                let port = Scalar::Number(port as f64, port.to_string());
+                Ok(NodeListen(vec![NodeAddress { place: None, port, ip: None }]))
+            }
+            fn visit_i64<E: Error>(self, port: i64) -> Result<NodeListen, E> {
+                let port = Scalar::Number(port as f64, port.to_string());
+                Ok(NodeListen(vec![NodeAddress { place: None, port, ip: None }]))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<NodeListen, A::Error> {
+                let mut all = Vec::new();
+                while let Some(At { value: NodeEntry { port, ip }, place }) = items.next_element()? {
+                    all.push(NodeAddress { place: Some(place), port, ip });
+                }
+                Ok(NodeListen(all))
+            }
+        }
+        deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+/// One entry of a list.
+struct NodeEntry {
+    port: Scalar,
+    ip: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for NodeEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Mapping {
+            port: Scalar,
+            ip: Option<String>,
+            #[allow(dead_code)]
+            enable_http2: Option<bool>,
+        }
+        struct EntryVisitor;
+        impl<'de> Visitor<'de> for EntryVisitor {
+            type Value = NodeEntry;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port, or a mapping with port and ip")
+            }
+            fn visit_u64<E: Error>(self, port: u64) -> Result<NodeEntry, E> {
+                Ok(NodeEntry { port: Scalar::Number(port as f64, port.to_string()), ip: None })
+            }
+            fn visit_i64<E: Error>(self, port: i64) -> Result<NodeEntry, E> {
+                Ok(NodeEntry { port: Scalar::Number(port as f64, port.to_string()), ip: None })
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<NodeEntry, A::Error> {
+                let mapping = Mapping::deserialize(serde::de::value::MapAccessDeserializer::new(map))?;
+                Ok(NodeEntry { port: mapping.port, ip: mapping.ip })
+            }
+        }
+        deserializer.deserialize_any(EntryVisitor)
     }
 }
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 use chassis_host::{CRASH_KINDS, PluginState, PluginStats, Totals};
 use serde_json::{Map, Value, json};
 
-use crate::config::{
-    Config, HostPattern, NamedUpstream, NodeAddress, RouteConfig, Timeouts, UpstreamConfig, UriPattern,
-};
+use crate::config::{Config, HostPattern, NamedUpstream, NodeAddress, Phase, RouteConfig, Timeouts, UpstreamConfig};
 
 /// A route, in the words of the configuration.
 pub(super) fn route(config: &Config, route: &RouteConfig) -> Value {
@@ -18,7 +16,7 @@ pub(super) fn route(config: &Config, route: &RouteConfig) -> Value {
     });
     json!({
         "id": route.id,
-        "uri": uri(&route.uri),
+        "uris": route.uris.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "methods": route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>(),
         "hosts": route.hosts.iter().map(host).collect::<Vec<_>>(),
         "priority": route.priority,
@@ -29,11 +27,12 @@ pub(super) fn route(config: &Config, route: &RouteConfig) -> Value {
 
 /// The plugins that a request of a route passes, in their order.
 pub(super) fn chain(config: &Config, route: &RouteConfig) -> Value {
-    let plugins = route.plugins.iter().filter_map(|plugin_use| {
+    let plugins = config.chain(route).into_iter().filter_map(|plugin_use| {
         let plugin = config.plugins.get(plugin_use.plugin)?;
         Some(json!({
             "name": plugin.name,
             "priority": plugin.priority,
+            "phase": if plugin.phase == Phase::Rewrite { "rewrite" } else { "access" },
             "file": plugin.file.display().to_string(),
             "conf": String::from_utf8_lossy(&plugin_use.conf),
         }))
@@ -68,13 +67,6 @@ fn timeout(timeouts: &Timeouts) -> Value {
 
 fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
-}
-
-fn uri(uri: &UriPattern) -> String {
-    match uri {
-        UriPattern::Exact(path) => path.clone(),
-        UriPattern::Prefix(path) => format!("{path}*"),
-    }
 }
 
 fn host(host: &HostPattern) -> String {

@@ -108,7 +108,7 @@ impl Reloader {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let config = state.config();
-        let plan = plugins.as_ref().map(|plugins| plugins.plan(config.plugins_of_routes())).unwrap_or_default();
+        let plan = plugins.as_ref().map(|plugins| plugins.plan(&config)).unwrap_or_default();
         let started = Arc::clone(&config);
         let current = Current { config, plugins, plan: Arc::new(plan), addresses: Vec::new(), generation: 1 };
         let shared = Shared {
@@ -224,11 +224,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn plan(config: &Config, plugins: Option<&Plugins>) -> Result<Arc<Plan>, ReloadError> {
     match plugins {
-        Some(plugins) if plugins.plugins().len() == config.plugins.len() => {
-            Ok(Arc::new(plugins.plan(config.plugins_of_routes())))
-        }
-        _ if config.plugins_of_routes().any(|plugins| !plugins.is_empty()) => Err(ReloadError::NoPlugins),
-        _ => Ok(Arc::new(Plan { uses: Vec::new(), chains: vec![Vec::new(); config.plugins_of_routes().count()] })),
+        Some(plugins) if plugins.plugins().len() == config.plugins.len() => Ok(Arc::new(plugins.plan(config))),
+        _ if config.uses_plugins() => Err(ReloadError::NoPlugins),
+        _ => Ok(Arc::new(Plan { uses: Vec::new(), chains: vec![Vec::new(); config.chains()] })),
     }
 }
 

@@ -57,9 +57,9 @@ impl Running {
     /// [`PluginsError`] with every plugin that does not start.
     pub(crate) fn start(&self, config: &Config, plugins: Option<(&Plugins, Preparer)>) -> Result<Served, PluginsError> {
         let Some((plugins, preparer)) = plugins else {
-            return Ok(self.served(config, config.plugins_of_routes().map(|_| None).collect()));
+            return Ok(self.served(config, (0..config.chains()).map(|_| None).collect()));
         };
-        let plan = plugins.plan(config.plugins_of_routes());
+        let plan = plugins.plan(config);
         let guests = self.begin(config, plugins, preparer);
         let mut failures = Vec::new();
         let mut running = Vec::new();

@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 use http::Request;
+use ipnet::IpNet;
 use tokio::net::TcpStream;
 
 use self::pump::{Pump, Through};
 use crate::chain::Chain;
-use crate::config::{Network, StreamRouteConfig};
+use crate::config::StreamRouteConfig;
 use crate::head::Client;
 use crate::upstream::{Node, Pool, Subject, Turn, Upstream, UpstreamError};
 
@@ -23,7 +24,7 @@ struct StreamRoute {
     id: String,
     server_addr: Option<IpAddr>,
     server_port: Option<u16>,
-    remote_addr: Option<Network>,
+    remote_addr: Option<IpNet>,
     upstream: Upstream,
     /// `None` without plugins.
     chain: Option<Chain>,
@@ -50,7 +51,7 @@ impl StreamRoutes {
         let fits = |route: &&Rc<StreamRoute>| {
             route.server_addr.is_none_or(|address| address == server.ip().to_canonical())
                 && route.server_port.is_none_or(|port| port == server.port())
-                && route.remote_addr.is_none_or(|network| network.contains(client.ip()))
+                && route.remote_addr.is_none_or(|network| network.contains(&client.ip().to_canonical()))
         };
         self.0.iter().find(fits).cloned()
     }

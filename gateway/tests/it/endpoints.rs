@@ -185,7 +185,7 @@ fn routes_upstreams_and_chains_are_shown() {
     let route = json(control, "/v1/route/a");
     assert_eq!(route, json(control, "/v1/routes")[0]);
     assert_eq!(
-        (&route["uri"], &route["hosts"][0], &route["methods"][0]),
+        (&route["uris"][0], &route["hosts"][0], &route["methods"][0]),
         (&"/x/*".into(), &"*.b.c".into(), &"GET".into())
     );
     assert_eq!(json(control, "/v1/upstreams")[0]["nodes"]["a:1"], 2);

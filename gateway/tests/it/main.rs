@@ -19,6 +19,7 @@ macro_rules! cases {
 }
 
 mod answers;
+mod apisix;
 mod balancing;
 mod bodies;
 mod callouts;
@@ -66,6 +67,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         answers::trials(),
+        apisix::trials(),
         balancing::trials(),
         bodies::trials(),
         callouts::trials(),
@@ -190,8 +192,20 @@ fn settings_with(
     text: &str,
     services: impl Fn(Box<dyn Services>) -> Box<dyn Services> + Send + Sync + 'static,
 ) -> Result<(Settings, Arc<Sink>), PluginsError> {
-    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins/test.yaml"));
-    let config = Config::parse(text, file).unwrap();
+    settings_of(engine, Config::parse(text, &plugin_folder().join("test.yaml")).unwrap(), services)
+}
+
+/// `plugins/` of the repository.
+fn plugin_folder() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins"))
+}
+
+/// The same, of a configuration that was read.
+fn settings_of(
+    engine: &str,
+    config: Config,
+    services: impl Fn(Box<dyn Services>) -> Box<dyn Services> + Send + Sync + 'static,
+) -> Result<(Settings, Arc<Sink>), PluginsError> {
     let sink = Arc::new(Sink::default());
     let services: Arc<dyn Fn() -> Box<dyn Services> + Send + Sync> = {
         let (sink, stores): (Arc<dyn LogSink>, _) = (sink.clone(), Stores::new());

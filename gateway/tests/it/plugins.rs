@@ -27,7 +27,7 @@ const ENDS: &str = "file: ../gateway/tests/guests/ends.wat, dialect: apisix, roo
 
 fn properties_tell_of_the_connections(engine: &str) {
     let upstream = Upstream::answering(OK);
-    let gateway = Gateway::through(engine, ENDS, "", upstream.address);
+    let gateway = Gateway::through(engine, ENDS, "any", upstream.address);
     let mut last = 0;
     for _ in 0..2 {
         assert_eq!(Client::connect(gateway.address).get("/").text(), "ok");
@@ -44,7 +44,7 @@ fn properties_tell_of_the_connections(engine: &str) {
 /// A plugin may defer its end, and has its timer meanwhile.
 fn plugins_end_with_the_server(engine: &str) {
     let upstream = Upstream::answering(OK);
-    let mut gateway = Gateway::through(engine, ENDS, "", upstream.address);
+    let mut gateway = Gateway::through(engine, ENDS, "any", upstream.address);
     assert_eq!(Client::connect(gateway.address).get("/").text(), "ok");
     gateway.sink.take();
     gateway.server.take().unwrap().shut_down().unwrap();

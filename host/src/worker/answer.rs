@@ -6,7 +6,6 @@ use bytes::Bytes;
 use chassis_abi::{Direction, Effect, Half, HeaderList, Key, LocalResponse, StreamKind};
 
 use super::{PluginId, StreamKey, Worker};
-use crate::chain::lane_of;
 use crate::flow::{Flow, Headers};
 
 impl Worker {
@@ -119,7 +118,9 @@ impl Worker {
         stream.request.out.clear();
         let stages = stream.links.len();
         let flow = &mut stream.response;
-        let before = std::mem::replace(flow, Flow::new(stages));
+        let reversed = flow.reversed;
+        let before = std::mem::replace(flow, Flow::new(stages, reversed));
+        let lane = flow.lane(0);
         flow.headers_come = true;
         flow.headers_end = body.is_empty();
         for (stage, before) in flow.stages.iter_mut().zip(before.stages) {
@@ -130,7 +131,7 @@ impl Worker {
             Some(first) => {
                 first.fresh = !body.is_empty();
                 first.ended = true;
-                exchange.lanes[lane_of(0, Direction::Response, stages)].response.body.push(body);
+                exchange.lanes[lane].response.body.push(body);
             }
             None => {
                 flow.out.push(body);

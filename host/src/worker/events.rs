@@ -4,7 +4,6 @@ use bytes::Bytes;
 use chassis_abi::{Callback, Direction, HeaderList, Key, StreamKind};
 
 use super::{StreamKey, Worker};
-use crate::chain::lane_of;
 use crate::flow::Trailers;
 
 impl Worker {
@@ -91,12 +90,12 @@ impl Worker {
         if exchange.answered || flow.cut || flow.has_come() {
             return;
         }
-        let stages = flow.stages.len();
+        let lane = flow.lane(0);
         match flow.stages.first_mut() {
             Some(first) => {
                 first.fresh |= !data.is_empty() || end_of_stream;
                 first.ended |= end_of_stream;
-                exchange.lanes[lane_of(0, direction, stages)].half(direction).body.push(data);
+                exchange.lanes[lane].half(direction).body.push(data);
             }
             None => {
                 if !flow.unwanted {

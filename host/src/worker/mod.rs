@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chassis_abi::{
-    Board, Callback, Configuration, ContextId, Direction, EntryError, Exchange, HeaderList, Key, Observer,
+    Board, Callback, Configuration, ContextId, Dialect, Direction, EntryError, Exchange, HeaderList, Key, Observer,
     SecondaryMap, Services, StreamKind, enter,
 };
 use chassis_engine_api::clock::Running;
@@ -103,6 +103,8 @@ pub struct Worker {
     clock: Arc<dyn Fn() -> Instant + Send + Sync>,
     /// From when the times of timers are counted.
     epoch: Instant,
+    /// Whether there is or was a plugin for APISIX.
+    has_apisix: bool,
 }
 
 /// How many times guests are entered in one turn, before I/O is to have its turn. A direction that has begun is moved as
@@ -137,6 +139,7 @@ impl Worker {
             stats: Arc::default(),
             clock: Arc::new(Instant::now),
             epoch: Instant::now(),
+            has_apisix: false,
         }
     }
 
@@ -208,7 +211,8 @@ impl Worker {
         request: HeaderList,
         attributes: impl IntoIterator<Item = (&'static str, Bytes)>,
     ) -> StreamKey {
-        let stream = self.spares.stream(links, &request);
+        let reversed = self.is_answered_in_reverse(&links);
+        let stream = self.spares.stream(links, &request, reversed);
         let exchange = self.spares.exchange(request);
         self.begin(stream, exchange, attributes)
     }
@@ -277,6 +281,19 @@ impl Worker {
     pub(crate) fn lane_exports(&self, key: Key, lane: usize, callback: Callback) -> bool {
         let plugin = self.link(key, lane).and_then(|link| self.plugin(link.plugin));
         plugin.is_some_and(|plugin| plugin.exports(callback))
+    }
+
+    pub(crate) fn lane_is_of_apisix(&self, key: Key, lane: usize) -> bool {
+        self.has_apisix && self.link(key, lane).is_some_and(|link| self.is_of_apisix(link))
+    }
+
+    fn is_of_apisix(&self, link: Link) -> bool {
+        self.plugin(link.plugin).is_some_and(|plugin| plugin.spec().identity.dialect == Dialect::Apisix)
+    }
+
+    /// Whether responses pass a chain in reverse, which they do unless all of it is for APISIX.
+    pub(crate) fn is_answered_in_reverse(&self, links: &[Link]) -> bool {
+        !self.has_apisix || !links.iter().all(|link| self.is_of_apisix(*link))
     }
 
     pub(crate) fn lane_is_higress(&self, key: Key, lane: usize) -> bool {

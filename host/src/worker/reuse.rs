@@ -24,9 +24,9 @@ pub(super) struct Spares {
 
 impl Spares {
     /// A stream of a request, in what another one was kept in.
-    pub(super) fn stream(&mut self, links: Arc<[Link]>, request: &HeaderList) -> Box<Stream> {
-        let Some(mut stream) = self.streams.pop() else { return Box::new(Stream::new(links, request)) };
-        stream.renew(links, request);
+    pub(super) fn stream(&mut self, links: Arc<[Link]>, request: &HeaderList, reversed: bool) -> Box<Stream> {
+        let Some(mut stream) = self.streams.pop() else { return Box::new(Stream::new(links, request, reversed)) };
+        stream.renew(links, request, reversed);
         stream
     }
 

@@ -90,13 +90,14 @@ impl Connections {
 }
 
 impl Stream {
-    pub(super) fn new(links: Arc<[Link]>, request: &HeaderList) -> Self {
+    /// `reversed` says whether the response passes the chain in reverse.
+    pub(super) fn new(links: Arc<[Link]>, request: &HeaderList, reversed: bool) -> Self {
         let stages = links.len();
         Stream {
             kind: StreamKind::Http,
             links,
-            request: Flow::new(stages),
-            response: Flow::new(stages),
+            request: Flow::new(stages, false),
+            response: Flow::new(stages, reversed),
             reset: false,
             close: Connections::default(),
             closed: Connections::default(),
@@ -138,10 +139,10 @@ impl Stream {
     }
 
     /// Makes a stream that was cleared the one of another request.
-    pub(super) fn renew(&mut self, links: Arc<[Link]>, request: &HeaderList) {
+    pub(super) fn renew(&mut self, links: Arc<[Link]>, request: &HeaderList, reversed: bool) {
         self.is_grpc = super::answer::is_grpc(request);
-        self.request.set_stages(links.len());
-        self.response.set_stages(links.len());
+        self.request.set_stages(links.len(), false);
+        self.response.set_stages(links.len(), reversed);
         self.links = links;
     }
 

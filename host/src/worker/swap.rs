@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use chassis_abi::{Board, Configuration, Services};
+use chassis_abi::{Board, Configuration, Dialect, Services};
 
 use super::{PluginId, Slot, VmSlot, Worker};
 use crate::plugin::Plugin;
@@ -55,6 +55,7 @@ impl Worker {
     /// Puts a plugin in the place of one that has ended, if there is such a one that nothing is under way for any more:
     /// else a worker would grow with each that comes and goes.
     pub(super) fn put(&mut self, mut slot: Slot) -> PluginId {
+        self.has_apisix |= slot.plugin.spec().identity.dialect == Dialect::Apisix;
         let free = self.slots.iter().position(|slot| matches!(slot.vm, VmSlot::Ended) && slot.is_idle());
         let Some(id) = free else {
             self.slots.push(slot);

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use chassis_abi::{Callback, Direction, Effect, HeaderList, Key, PeerType, StreamKind};
 
 use super::{Link, StreamKey, Worker};
-use crate::chain::lane_of;
 
 impl Worker {
     /// Begins a TCP stream; `attributes` are what properties answer by their Envoy names. Nothing runs until
@@ -21,7 +20,8 @@ impl Worker {
         links: Arc<[Link]>,
         attributes: impl IntoIterator<Item = (&'static str, Bytes)>,
     ) -> StreamKey {
-        let mut stream = self.spares.stream(links, &HeaderList::default());
+        let reversed = self.is_answered_in_reverse(&links);
+        let mut stream = self.spares.stream(links, &HeaderList::default(), reversed);
         stream.kind = StreamKind::Tcp;
         let exchange = self.spares.tcp_exchange();
         self.begin(stream, exchange, attributes)
@@ -71,7 +71,7 @@ impl Worker {
         to.out.clear();
         let lanes = stream.links.len();
         for position in 0..lanes {
-            let lane = lane_of(position, from, lanes);
+            let Some(lane) = self.flow(key, from).map(|flow| flow.lane(position)) else { return };
             let (Some(link), Some(context)) = (self.link(key, lane), self.context(key, lane)) else { continue };
             self.enter(link.plugin, callback, context, &[peer as u32]);
             self.apply_effects();

@@ -30,13 +30,7 @@ impl Parser<'_> {
                 continue;
             };
             let id = raw_id.value.text().to_owned();
-            if id.is_empty() {
-                self.problem(place(raw_id), &format!("{key}.id"), "is empty");
-            }
-            if !ids.insert(id.clone()) {
-                let cause = format!("there is another upstream with id `{}`", shown(&id));
-                self.problem(place(raw_id), &format!("{key}.id"), cause);
-            }
+            self.unique(&mut ids, &id, place(raw_id), &key, "upstream");
             let upstream = self.upstream(&upstream.value, &key, format!("upstreams/{id}"));
             upstreams.push(NamedUpstream { id, upstream });
         }
@@ -71,7 +65,7 @@ impl Parser<'_> {
             balance: self.balancing(raw, key),
             retries,
             retry_timeout: retry_timeout.filter(|limit| !limit.is_zero()),
-            timeout: self.timeout(&raw.timeout, key),
+            timeout: self.timeout(&raw.timeout, Timeouts::default(), key),
             scheme,
             pass_host,
             checks,
@@ -189,8 +183,13 @@ impl Parser<'_> {
         }
     }
 
-    fn timeout(&mut self, raw: &Option<raw::Timeout>, key: &str) -> Timeouts {
-        let mut timeout = Timeouts::default();
+    /// What is given, in the place of what `timeout` has.
+    pub(in crate::config) fn timeout(
+        &mut self,
+        raw: &Option<raw::Timeout>,
+        mut timeout: Timeouts,
+        key: &str,
+    ) -> Timeouts {
         let Some(raw) = raw else { return timeout };
         let mut read =
             |raw, name: &str| self.duration(raw, Some(SECOND), MILLISECOND..=HOUR, &format!("{key}.timeout.{name}"));

@@ -1,14 +1,16 @@
 //! Upstreams as they are written.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
-use crate::config::values::{Pairs, Scalar};
+use crate::config::values::{Ignored, Pairs, Scalar};
 use crate::config::yaml::At;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Upstream {
     pub(in crate::config) id: Option<At<Scalar>>,
@@ -25,9 +27,24 @@ pub(in crate::config) struct Upstream {
     pub(super) pass_host: Option<At<PassHost>>,
     pub(super) upstream_host: Option<At<String>>,
     pub(super) checks: Option<At<Checks>>,
+    /// For people.
+    #[allow(dead_code)]
+    name: Option<Ignored>,
+    /// For people.
+    #[allow(dead_code)]
+    desc: Option<Ignored>,
+    /// For people.
+    #[allow(dead_code)]
+    labels: Option<Ignored>,
+    /// Set by APISIX's Admin API.
+    #[allow(dead_code)]
+    create_time: Option<Ignored>,
+    /// Set by APISIX's Admin API.
+    #[allow(dead_code)]
+    update_time: Option<Ignored>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Balancing {
     Roundrobin,
@@ -36,7 +53,7 @@ pub(super) enum Balancing {
     Ewma,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum HashOn {
     Vars,
@@ -46,7 +63,7 @@ pub(super) enum HashOn {
     Consumer,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Scheme {
     #[default]
@@ -56,7 +73,7 @@ pub(super) enum Scheme {
     Grpcs,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tls {
     pub(super) verify: Option<bool>,
@@ -66,7 +83,7 @@ pub(super) struct Tls {
     pub(super) sni: Option<At<String>>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PassHost {
     Pass,
@@ -74,9 +91,9 @@ pub(super) enum PassHost {
     Rewrite,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Timeout {
+pub(in crate::config) struct Timeout {
     pub(super) connect: Option<At<Scalar>>,
     pub(super) send: Option<At<Scalar>>,
     pub(super) read: Option<At<Scalar>>,
@@ -89,7 +106,7 @@ pub(super) enum Nodes {
     List(Vec<At<Node>>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Node {
     pub(super) host: At<String>,
@@ -97,6 +114,19 @@ pub(super) struct Node {
     pub(super) weight: At<Scalar>,
     #[serde(default)]
     pub(super) priority: i32,
+}
+
+impl JsonSchema for Nodes {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Nodes".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (map, list) = (generator.subschema_for::<Pairs<At<Scalar>>>(), generator.subschema_for::<Vec<At<Node>>>());
+        json_schema!({ "oneOf": [map, list] })
+    }
 }
 
 impl<'de> Deserialize<'de> for Nodes {
@@ -126,14 +156,14 @@ impl<'de> Deserialize<'de> for Nodes {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Checks {
     pub(super) active: Option<At<Active>>,
     pub(super) passive: Option<At<Passive>>,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CheckKind {
     Http,
@@ -141,7 +171,7 @@ pub(super) enum CheckKind {
     Tcp,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Active {
     #[serde(rename = "type")]
@@ -156,7 +186,7 @@ pub(super) struct Active {
     pub(super) unhealthy: Option<Unhealthy>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Passive {
     #[serde(rename = "type")]
@@ -165,7 +195,7 @@ pub(super) struct Passive {
     pub(super) unhealthy: Option<PassiveUnhealthy>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Healthy {
     pub(super) interval: Option<At<Scalar>>,
@@ -173,7 +203,7 @@ pub(super) struct Healthy {
     pub(super) successes: Option<At<Scalar>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Unhealthy {
     pub(super) interval: Option<At<Scalar>>,
@@ -183,14 +213,14 @@ pub(super) struct Unhealthy {
     pub(super) timeouts: Option<At<Scalar>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PassiveHealthy {
     pub(super) http_statuses: Option<Vec<At<Scalar>>>,
     pub(super) successes: Option<At<Scalar>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PassiveUnhealthy {
     pub(super) http_statuses: Option<Vec<At<Scalar>>>,
