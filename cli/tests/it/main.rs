@@ -8,6 +8,8 @@ mod transcripts;
 
 // Plugins need an engine.
 #[cfg(not(engines = "none"))]
+mod apisix;
+#[cfg(not(engines = "none"))]
 mod conformance;
 #[cfg(not(engines = "none"))]
 mod hostile;

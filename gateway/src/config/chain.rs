@@ -1,5 +1,7 @@
 //! Plugins as routes, services, shared sets of plugins and global rules use them.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use chassis_abi::Dialect;
 
@@ -7,6 +9,7 @@ use super::error::Place;
 use super::near::nearest;
 use super::parser::{Parser, SUGGESTIONS};
 use super::plugin::PluginConfig;
+use super::values::Content;
 use super::yaml::{place, shown};
 
 /// A plugin in a chain, with a plugin context of its own.
@@ -71,7 +74,7 @@ pub(super) mod raw {
 
 impl Parser<'_> {
     pub(super) fn global_rules(&mut self, raw: Vec<super::yaml::At<raw::GlobalRule>>) -> Vec<GlobalRuleConfig> {
-        let mut ids = std::collections::HashSet::new();
+        let mut ids = HashSet::new();
         let mut rules = Vec::with_capacity(raw.len());
         for (index, rule) in raw.iter().enumerate() {
             let key = format!("global_rules[{index}]");
@@ -80,6 +83,7 @@ impl Parser<'_> {
             let plugins = self.plugin_uses(&rule.value.plugins, &key);
             rules.push(GlobalRuleConfig { id, plugins: self.merged(plugins, std::iter::empty()) });
         }
+        self.global_uses = rules.iter().map(|rule| rule.plugins.len()).sum();
         rules
     }
 
@@ -99,15 +103,19 @@ impl Parser<'_> {
                 self.problem(place(name), &key, cause);
                 continue;
             };
-            let conf = plugin_use.as_ref().map(|plugin_use| plugin_use.conf.0.clone()).unwrap_or_default();
-            if conf.is_empty() && self.plugins[plugin].dialect == Dialect::Apisix {
-                self.problem(
-                    place(name),
-                    &format!("{key}.conf"),
-                    "is missing or empty, which APISIX takes from no one",
-                );
+            let conf = plugin_use.as_ref().map(|plugin_use| plugin_use.conf.clone()).unwrap_or_default();
+            // APISIX's words, as its users look for them.
+            let refused = match conf.content {
+                Content::Missing => Some("property \"conf\" is required"),
+                Content::Empty => {
+                    Some("property \"conf\" validation failed: value should match only one schema, but matches none")
+                }
+                Content::Given => None,
+            };
+            if let Some(refused) = refused.filter(|_| self.plugins[plugin].dialect == Dialect::Apisix) {
+                self.problem(place(name), &key, refused);
             }
-            uses.push(PluginUse { plugin, conf: conf.into(), place: place(name) });
+            uses.push(PluginUse { plugin, conf: conf.text.into(), place: place(name) });
         }
         uses
     }
@@ -118,13 +126,9 @@ impl Parser<'_> {
         mut own: Vec<PluginUse>,
         inherited: impl Iterator<Item = &'a Vec<PluginUse>>,
     ) -> Vec<PluginUse> {
+        let mut there: HashSet<usize> = own.iter().map(|plugin_use| plugin_use.plugin).collect();
         for more in inherited {
-            let more: Vec<_> = more
-                .iter()
-                .filter(|plugin_use| own.iter().all(|own| own.plugin != plugin_use.plugin))
-                .cloned()
-                .collect();
-            own.extend(more);
+            own.extend(more.iter().filter(|plugin_use| there.insert(plugin_use.plugin)).cloned());
         }
         let order = |plugin_use: &PluginUse| order(&self.plugins[plugin_use.plugin], plugin_use.plugin);
         own.sort_by_key(order);

@@ -2,11 +2,15 @@
 
 use std::borrow::Cow;
 
+use super::MAX_FILE_BYTES;
 use super::error::{Place, Problem};
 use super::yaml::shown;
 
 /// Answers the value of a variable.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// After how many problems no further ones are looked for.
+const PROBLEMS: usize = 100;
 
 /// What stands around a placeholder in its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,12 +28,21 @@ pub(super) fn substituted<'a>(text: &'a str, environment: Environment<'_>) -> Re
     }
     let mut out = String::with_capacity(text.len());
     let mut problems = Vec::new();
+    let mut last = 1;
     for (number, line) in text.split_inclusive('\n').enumerate() {
+        if problems.len() >= PROBLEMS || out.len() as u64 > MAX_FILE_BYTES {
+            break;
+        }
+        last = number as u64 + 1;
         if line.contains("${{") {
             replace_in(line, number as u64 + 1, environment, &mut out, &mut problems);
         } else {
             out.push_str(line);
         }
+    }
+    if out.len() as u64 > MAX_FILE_BYTES {
+        let cause = format!("the file has more than {MAX_FILE_BYTES} bytes with its values");
+        problems.push(Problem::new(Place { line: last, column: 1 }, "${{", cause));
     }
     if problems.is_empty() { Ok(Cow::Owned(out)) } else { Err(problems) }
 }
@@ -39,6 +52,9 @@ fn replace_in(line: &str, number: u64, environment: Environment<'_>, out: &mut S
     let mut before = ' ';
     let mut rest = line;
     while let Some(next) = rest.chars().next() {
+        if problems.len() >= PROBLEMS || out.len() as u64 > MAX_FILE_BYTES {
+            return;
+        }
         if let Some(after) = rest.strip_prefix("${{") {
             let column = line[..line.len() - rest.len()].chars().count() as u64 + 1;
             let replaced = after.split_once("}}").ok_or_else(|| "has no }} in its line".to_owned());
@@ -150,5 +166,13 @@ mod tests {
             assert_eq!((&*problems[0].cause, problems[0].place), (cause, place), "{text}");
         }
         assert_eq!(read("a: ${{A}}\nb: ${{B}}").unwrap_err().len(), 2, "all are told");
+        assert_eq!(read(&"${{A}} ".repeat(1000)).unwrap_err().len(), PROBLEMS);
+        assert_eq!(read(&"${{A}}\n".repeat(1000)).unwrap_err().len(), PROBLEMS);
+        // One short line, or many, with a long value.
+        let long = |_: &str| Some("a".repeat(1 << 20));
+        for text in ["${{A}} ".repeat(100), "${{A}}\n".repeat(100)] {
+            let problems = substituted(&text, &long).unwrap_err();
+            assert!(problems[0].cause.starts_with("the file has more than"), "{problems:?}");
+        }
     }
 }

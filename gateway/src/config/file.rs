@@ -140,7 +140,11 @@ pub(super) fn config(files: Files<'_>) -> Result<Config, Vec<Problem>> {
         given.plugin_attr.as_ref().map(|attr| &attr.value),
         &mut parser.problems,
     );
-    let workers = given.workers.as_ref().and_then(|workers| parser.workers(workers));
+    let workers = match (&given.workers, &given.nginx_config) {
+        (Some(workers), _) => parser.workers(workers),
+        (None, Some(nginx)) => nginx.value.worker_processes.as_ref().and_then(|raw| parser.worker_processes(raw)),
+        (None, None) => None,
+    };
     let paths = given.paths.as_ref().map(|paths| limits::paths(&paths.value)).unwrap_or_default();
     let limits = given.limits.as_ref().map(|limits| parser.worker_limits(&limits.value)).unwrap_or_default();
     let logs = given.nginx_config.as_ref().map(|raw| parser.logs(&raw.value)).unwrap_or_default();
@@ -161,8 +165,8 @@ pub(super) fn config(files: Files<'_>) -> Result<Config, Vec<Problem>> {
     let ssl = parser.ssl(ssl.map(|ssl| ssl.value), dynamic.ssls, &listen);
     let upstreams = parser.upstreams(dynamic.upstreams);
     let shared = parser.shared(&upstreams, &dynamic.plugin_configs, &dynamic.services);
-    let routes = parser.routes(dynamic.routes, &shared);
     let global_rules = parser.global_rules(dynamic.global_rules);
+    let routes = parser.routes(dynamic.routes, &shared);
     let stream_routes = parser.stream_routes(&dynamic.stream_routes, &shared);
     // This is of the first file again.
     parser.file = None;

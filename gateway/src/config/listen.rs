@@ -27,9 +27,22 @@ impl Parser<'_> {
     }
 
     pub(super) fn workers(&mut self, raw: &At<Scalar>) -> Option<NonZeroUsize> {
-        let workers = raw.value.text().parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= 1024);
-        self.check(place(raw), "workers", workers.ok_or_else(|| "must be a number from 1 to 1024".to_owned()))
+        let workers = workers(raw).ok_or_else(|| "must be a number from 1 to 1024".to_owned());
+        self.check(place(raw), "workers", workers)
     }
+
+    /// `nginx_config.worker_processes`: APISIX's name for the same; `auto` is one per core.
+    pub(super) fn worker_processes(&mut self, raw: &At<Scalar>) -> Option<NonZeroUsize> {
+        if raw.value.text() == "auto" {
+            return None;
+        }
+        let workers = workers(raw).ok_or_else(|| "must be auto, or a number from 1 to 1024".to_owned());
+        self.check(place(raw), "nginx_config.worker_processes", workers)
+    }
+}
+
+fn workers(raw: &At<Scalar>) -> Option<NonZeroUsize> {
+    raw.value.text().parse().ok().filter(|workers: &NonZeroUsize| workers.get() <= 1024)
 }
 
 pub(super) fn listen_address(text: &str) -> Result<SocketAddr, String> {

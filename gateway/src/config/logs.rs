@@ -75,12 +75,15 @@ pub(super) mod raw {
     use serde::Deserialize;
 
     use super::super::section::section;
+    use super::super::values::Scalar;
     use super::super::yaml::At;
     use super::{ErrorLogForm, LogLevel};
 
     section! {
-        /// What APISIX has for nginx: the logs.
+        /// What APISIX has for nginx: workers and logs.
         NginxConfig {
+            /// How many threads serve, if `workers` is left out; `auto` is one per core.
+            worker_processes: At<Scalar>,
             /// Where the error log goes; the standard error if left out.
             error_log: At<String>,
             /// The lowest level of the error log.
@@ -92,7 +95,7 @@ pub(super) mod raw {
             /// Whether a request that names no trace gets the header `traceparent`.
             create_traces: bool,
         } ignored {
-            worker_processes enable_cpu_affinity worker_rlimit_nofile worker_shutdown_timeout max_pending_timers
+            enable_cpu_affinity worker_rlimit_nofile worker_shutdown_timeout max_pending_timers
             max_running_timers event envs meta stream main_configuration_snippet http_configuration_snippet
             http_server_configuration_snippet http_server_location_configuration_snippet
             http_admin_configuration_snippet http_end_configuration_snippet stream_configuration_snippet

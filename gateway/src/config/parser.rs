@@ -20,6 +20,13 @@ pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// After how many problems it is not looked any more for what was meant.
 pub(super) const SUGGESTIONS: usize = 100;
 
+/// How many plugins, nodes and hosts may be copied into what refers to them: a short file with many references would make
+/// a configuration without end of it.
+const MOST_INHERITED: usize = 1_000_000;
+
+/// How many regular expressions a file may have, each of which takes memory.
+const MOST_PATTERNS: usize = 1000;
+
 /// From what is written to what makes sense. Everything that is wrong is reported, not only the first.
 pub(super) struct Parser<'a> {
     /// Where relative paths start.
@@ -33,6 +40,11 @@ pub(super) struct Parser<'a> {
     pub(super) names: HashMap<String, usize>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
+    /// How many plugins all global rules have, each of which is in the chain of each route.
+    pub(super) global_uses: usize,
+    /// How many regular expressions there may be yet.
+    pub(super) patterns: usize,
+    inherited: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -45,6 +57,9 @@ impl<'a> Parser<'a> {
             names: HashMap::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            global_uses: 0,
+            patterns: MOST_PATTERNS,
+            inherited: 0,
         }
     }
 }
@@ -58,6 +73,19 @@ impl Parser<'_> {
     /// The value, or a problem at its place.
     pub(super) fn check<T>(&mut self, place: Place, key: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|cause| self.problem(place, key, cause)).ok()
+    }
+
+    /// Whether so many plugins, nodes or hosts more may be copied into what is at this place and refers to them. A problem
+    /// at the first one that may not.
+    pub(super) fn may_inherit(&mut self, count: usize, place: Place, key: &str) -> bool {
+        let before = self.inherited;
+        self.inherited = before.saturating_add(count);
+        if before <= MOST_INHERITED && self.inherited > MOST_INHERITED {
+            let cause =
+                format!("inherits so much that it is more than {MOST_INHERITED} plugins, nodes and hosts in all");
+            self.problem(place, key, cause);
+        }
+        self.inherited <= MOST_INHERITED
     }
 
     pub(super) fn duration(

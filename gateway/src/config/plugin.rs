@@ -227,7 +227,7 @@ impl Parser<'_> {
                 priority: raw.priority,
                 engine: raw.engine.map(|engine| engine.value),
                 vm_id: raw.vm_id,
-                vm_config: raw.vm_config.0.into(),
+                vm_config: raw.vm_config.text.into(),
                 root_id: raw.root_id,
                 dialect: match raw.dialect {
                     None => self.dialect,

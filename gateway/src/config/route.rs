@@ -185,10 +185,16 @@ impl Parser<'_> {
             let plugin_config = self.reference(&raw.plugin_config_id, &shared.plugin_configs, &key, "plugin_config_id");
             let own = self.plugin_uses(&raw.plugins, &key);
             let inherited = plugin_config.into_iter().chain(service.map(|service| &service.plugins));
+            let count = inherited.clone().map(Vec::len).sum::<usize>() + self.global_uses;
+            if !self.may_inherit(count, route_place, &key) {
+                break;
+            }
             let plugins = self.merged(own, inherited);
             let mut hosts = self.hosts(&raw.host, &raw.hosts, &key);
-            if raw.host.is_none() && raw.hosts.is_none() {
-                hosts = service.map(|service| service.hosts.clone()).unwrap_or_default();
+            if let Some(service) = service.filter(|_| raw.host.is_none() && raw.hosts.is_none())
+                && self.may_inherit(service.hosts.len(), route_place, &key)
+            {
+                hosts = service.hosts.clone();
             }
             let named = Named { own: &raw.upstream, id: &raw.upstream_id, service_id: &raw.service_id, service };
             let mut upstream = self.upstream_of_route(named, shared, route_place, &key, format!("routes/{id}"));
@@ -226,11 +232,13 @@ impl Parser<'_> {
 
     fn vars(&mut self, raw: &At<super::values::Json>, key: &str) -> Option<Condition> {
         let value = serde_json::from_str(raw.value.text()).map_err(|error| error.to_string());
-        self.check(place(raw), &format!("{key}.vars"), value.and_then(|value| vars::condition(&value)))
+        let condition = value.and_then(|value| vars::condition(&value, &mut self.patterns));
+        self.check(place(raw), &format!("{key}.vars"), condition)
     }
 
     fn uris(&mut self, raw: &raw::Route, route_place: super::Place, key: &str) -> Vec<UriPattern> {
         let mut uris = Vec::new();
+        let mut seen = HashSet::new();
         match (&raw.uri, &raw.uris) {
             (None, None) => self.problem(route_place, "uri", "is missing"),
             (Some(_), Some(second)) => {
@@ -248,9 +256,9 @@ impl Parser<'_> {
             }
             (None, Some(list)) => {
                 for (index, uri) in list.value.iter().enumerate() {
-                    let pattern = uri_pattern(&uri.value).and_then(|pattern| match uris.contains(&pattern) {
-                        false => Ok(pattern),
-                        true => Err("is given twice".to_owned()),
+                    let pattern = uri_pattern(&uri.value).and_then(|pattern| match seen.insert(pattern.clone()) {
+                        true => Ok(pattern),
+                        false => Err("is given twice".to_owned()),
                     });
                     uris.extend(self.check(place(uri), &format!("{key}.uris[{index}]"), pattern));
                 }

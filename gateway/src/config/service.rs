@@ -151,11 +151,16 @@ impl Parser<'_> {
         key: &str,
         name: String,
     ) -> Option<UpstreamConfig> {
-        let named = self.reference(id, &shared.upstreams, key, "upstream_id").cloned();
+        let named = self.reference(id, &shared.upstreams, key, "upstream_id");
+        let named = id.as_ref().zip(named).and_then(|(id, named)| self.copied(named, place(id), key));
         match own {
             Some(own) => Some(self.upstream(&own.value, &format!("{key}.upstream"), name)),
             None => named,
         }
+    }
+
+    fn copied(&mut self, upstream: &UpstreamConfig, place: Place, key: &str) -> Option<UpstreamConfig> {
+        self.may_inherit(upstream.nodes.len(), place, key).then(|| upstream.clone())
     }
 
     /// The upstream of a route: its own, or that of its service. A problem if there is none, and then any.
@@ -169,9 +174,9 @@ impl Parser<'_> {
     ) -> UpstreamConfig {
         let Named { own, id, service_id, service } = named;
         let found = self.upstream_of(own, id, shared, key, name);
-        let found = found.or_else(|| service.and_then(|service| service.upstream.clone()));
-        // An id that stands for nothing was told of already.
-        let is_told = id.is_some() || service_id.is_some() && service.is_none();
+        let found = found.or_else(|| self.copied(service?.upstream.as_ref()?, route, key));
+        // An id that stands for nothing was told of already, and so was a copy too many.
+        let is_told = id.is_some() || service_id.is_some() && service.is_none_or(|service| service.upstream.is_some());
         if found.is_none() && !is_told {
             let cause = "is missing; give upstream, upstream_id, or service_id of a service that has one";
             self.problem(route, &format!("{key}.upstream"), cause);

@@ -152,7 +152,11 @@ impl Parser<'_> {
                 .as_ref()
                 .and_then(|raw| self.check(place(raw), &format!("{key}.remote_addr"), vars::network(&raw.value)));
             let own = self.plugin_uses(&raw.plugins, &key);
-            let plugins = self.merged(own, service.map(|service| &service.plugins).into_iter());
+            let inherited = service.map(|service| &service.plugins);
+            if !self.may_inherit(inherited.map_or(0, Vec::len), place(route), &key) {
+                break;
+            }
+            let plugins = self.merged(own, inherited.into_iter());
             parsed.push(StreamRouteConfig { id, server_addr, server_port, remote_addr, plugins, upstream });
         }
         parsed

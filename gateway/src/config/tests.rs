@@ -420,13 +420,78 @@ fn hostile_files_end_in_an_error() {
             .collect::<String>()
         + "listen: *i\n";
     let wide = format!("listen: [{}]", "x,".repeat(400_000));
-    for text in ["", "\0", "listen", "- 1", "listen: 1", "---\n---\n", "\u{feff}{", &deep, &bomb, &wide] {
+    let route = |more: &str| {
+        format!("listen: [127.0.0.1:1]\nroutes:\n  - {{ uri: /, {more}, upstream: {{ nodes: {{ \"a:1\": 1 }} }} }}\n")
+    };
+    let mapping = route(&format!("vars: {}1{}", "{ a: ".repeat(5000), " }".repeat(5000)));
+    let nested = route(&format!("vars: {}{}", "[".repeat(30), "]".repeat(30)));
+    let patterns = route(&format!("vars: [{}]", "[uri, '~~', '^(a{99}){9}$'], ".repeat(2000)));
+    let pattern = route("vars: [[uri, '~~', '((a{99}){99}){99}']]");
+    let group = route(&format!("vars: [[uri, '~~', '{}']]", "(".repeat(100_000)));
+    let networks = route("remote_addrs: ['::/129', '1.2.3/8', '', '1.2.3.4/', '/8', 'fe80::1%lo/64']");
+    for text in [
+        "",
+        "\0",
+        "listen",
+        "- 1",
+        "listen: 1",
+        "---\n---\n",
+        "\u{feff}{",
+        &deep,
+        &bomb,
+        &wide,
+        &mapping,
+        &nested,
+        &patterns,
+        &pattern,
+        &group,
+        &networks,
+    ] {
         let error = Config::parse(text, Path::new("c.yaml")).unwrap_err().to_string();
         assert!(error.starts_with("c.yaml:") && error.len() < 2000, "{error}");
     }
     let name = format!("listen: [127.0.0.1:1]\n\"{}\\x1b[31m\": 1", "x".repeat(100_000));
     let error = Config::parse(&name, Path::new("c.yaml")).unwrap_err().to_string();
     assert!(error.len() < 1000 && !error.contains('\u{1b}'), "{error}");
+}
+
+/// Short files that would be large once all that refers to something has a copy of it.
+#[test]
+fn what_is_inherited_has_an_end() {
+    let plugins: String = (0..1100).map(|n| format!("    - {{ name: p{n}, file: a.wasm }}\n")).collect();
+    let uses: String = (0..1100).map(|n| format!("p{n}: , ")).collect();
+    let nodes: String = (0..1100).map(|n| format!("'h:{}': 1, ", n + 1)).collect();
+    let hosts: String = (0..1100).map(|n| format!("h{n}, ")).collect();
+    let head = format!("listen: [127.0.0.1:1]\nwasm:\n  plugins:\n{plugins}");
+    let routes = |more: &str| -> String { (0..1100).map(|n| format!("  - {{ uri: /{n}, {more} }}\n")).collect() };
+    let upstream = "upstreams:\n  - { id: u, nodes: { 'a:1': 1 } }\n";
+    let service = |parts: &str| {
+        format!("services:\n  - {{ id: s, {parts} }}\nroutes:\n{}", routes("service_id: s, upstream_id: u"))
+    };
+    for text in [
+        upstream.to_owned() + &service(&format!("plugins: {{ {uses} }}")),
+        upstream.to_owned() + &service(&format!("hosts: [{hosts}]")),
+        format!(
+            "{upstream}global_rules:\n  - {{ id: g, plugins: {{ {uses} }} }}\nroutes:\n{}",
+            routes("upstream_id: u")
+        ),
+        format!(
+            "{upstream}plugin_configs:\n  - {{ id: c, plugins: {{ {uses} }} }}\nroutes:\n{}",
+            routes("plugin_config_id: c, upstream_id: u")
+        ),
+        format!("upstreams:\n  - {{ id: u, nodes: {{ {nodes} }} }}\nroutes:\n{}", routes("upstream_id: u")),
+        format!(
+            "services:\n  - {{ id: s, upstream: {{ nodes: {{ {nodes} }} }} }}\nroutes:\n{}",
+            routes("service_id: s")
+        ),
+    ] {
+        let error = Config::parse(&format!("{head}{text}"), Path::new("c.yaml")).unwrap_err().to_string();
+        assert!(
+            error.contains("inherits so much that it is more than 1000000 plugins, nodes and hosts in all"),
+            "{error:.1000}"
+        );
+        assert!(error.lines().count() == 1, "{error:.1000}");
+    }
 }
 
 #[test]

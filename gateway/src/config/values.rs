@@ -88,9 +88,31 @@ pub(super) fn duration(scalar: &Scalar, unit: Option<Duration>) -> Result<Durati
 }
 
 /// What a plugin gets as its configuration: a string as it is, a mapping as JSON text in the order of the file; missing
-/// and empty are no bytes.
+/// and an empty string are no bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Conf(pub(super) String);
+pub(super) struct Conf {
+    pub(super) text: String,
+    /// Whether there is one, and whether there is anything in it.
+    pub(super) content: Content,
+}
+
+/// Whether there is a configuration of a plugin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Content {
+    /// No, or null.
+    #[default]
+    Missing,
+    /// An empty string or mapping.
+    Empty,
+    /// More than that.
+    Given,
+}
+
+impl Conf {
+    fn of(text: String, is_empty: bool) -> Self {
+        Conf { text, content: if is_empty { Content::Empty } else { Content::Given } }
+    }
+}
 
 impl<'de> Deserialize<'de> for Conf {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -101,13 +123,15 @@ impl<'de> Deserialize<'de> for Conf {
                 f.write_str("a string or a mapping")
             }
             fn visit_str<E: Error>(self, text: &str) -> Result<Conf, E> {
-                Ok(Conf(text.to_owned()))
+                Ok(Conf::of(text.to_owned(), text.is_empty()))
             }
             fn visit_unit<E: Error>(self) -> Result<Conf, E> {
                 Ok(Conf::default())
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Conf, A::Error> {
-                JsonVisitor.visit_map(map).map(|json| Conf(json.0))
+                let Json(text) = JsonVisitor.visit_map(map)?;
+                let is_empty = text == "{}";
+                Ok(Conf::of(text, is_empty))
             }
         }
         deserializer.deserialize_any(ConfVisitor)
@@ -337,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_plugin_gets_strings_as_they_are_and_mappings_as_json() {
-        let read = |yaml| yaml::read::<Conf>(yaml).map(|conf| conf.0);
+        let read = |yaml| yaml::read::<Conf>(yaml).map(|conf| conf.text);
         assert_eq!(read("plain text").unwrap(), "plain text");
         assert_eq!(read("'{\"body\": 1}'").unwrap(), "{\"body\": 1}");
         assert_eq!(read("''").unwrap(), "");
@@ -346,6 +370,16 @@ mod tests {
             read("{ z: 1, a: [true, null, -2.5, \"q\\\"\\n\"], m: { b: {}, 1: x } }").unwrap(),
             r#"{"z":1,"a":[true,null,-2.5,"q\"\n"],"m":{"b":{},"1":"x"}}"#
         );
+        let content = |yaml| yaml::read::<Conf>(yaml).unwrap().content;
+        for (yaml, expected) in [
+            ("null", Content::Missing),
+            ("''", Content::Empty),
+            ("{}", Content::Empty),
+            ("'{}'", Content::Given),
+            ("{ a: }", Content::Given),
+        ] {
+            assert_eq!(content(yaml), expected, "{yaml}");
+        }
         for bad in ["42", "true", "[1]", "{ a: .nan }"] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -103,39 +103,39 @@ impl Eq for Pattern {}
 /// How deep conditions may be in each other.
 const DEPTH: usize = 16;
 /// How much memory a regular expression may take.
-const PATTERN_BYTES: usize = 1 << 20;
+const PATTERN_BYTES: usize = 256 << 10;
 
-/// Reads the value of `vars`.
-pub(super) fn condition(vars: &Value) -> Result<Condition, String> {
+/// Reads the value of `vars`, which may have so many regular expressions.
+pub(super) fn condition(vars: &Value, patterns: &mut usize) -> Result<Condition, String> {
     let list = vars.as_array().ok_or("must be a list of conditions, as [[\"arg_name\", \"==\", \"json\"]]")?;
-    joined(list, DEPTH)
+    joined(list, DEPTH, patterns)
 }
 
 /// A list of conditions, with or without the word that joins them.
-fn joined(list: &[Value], depth: usize) -> Result<Condition, String> {
+fn joined(list: &[Value], depth: usize, patterns: &mut usize) -> Result<Condition, String> {
     let Some(depth) = depth.checked_sub(1) else { return Err(format!("is nested more than {DEPTH} times")) };
     let (word, rest) = match list {
         [Value::String(word), rest @ ..] => (word.as_str(), rest),
         rest => ("AND", rest),
     };
-    let all = || rest.iter().map(|item| single(item, depth)).collect::<Result<Vec<_>, _>>();
-    Ok(match word.to_ascii_uppercase().as_str() {
-        "AND" => Condition::All(all()?),
-        "OR" => Condition::Any(all()?),
-        "!AND" => Condition::Not(Box::new(Condition::All(all()?))),
-        "!OR" => Condition::Not(Box::new(Condition::Any(all()?))),
+    let join: fn(Vec<Condition>) -> Condition = match word.to_ascii_uppercase().as_str() {
+        "AND" => Condition::All,
+        "OR" => Condition::Any,
+        "!AND" => |all| Condition::Not(Box::new(Condition::All(all))),
+        "!OR" => |all| Condition::Not(Box::new(Condition::Any(all))),
         // One condition in the place of a list of them.
-        _ => return test(list),
-    })
+        _ => return test(list, patterns),
+    };
+    rest.iter().map(|item| single(item, depth, patterns)).collect::<Result<_, _>>().map(join)
 }
 
-fn single(item: &Value, depth: usize) -> Result<Condition, String> {
+fn single(item: &Value, depth: usize, patterns: &mut usize) -> Result<Condition, String> {
     let list =
         item.as_array().ok_or_else(|| format!("has `{}` where a condition must be", shown(&item.to_string())))?;
-    joined(list, depth)
+    joined(list, depth, patterns)
 }
 
-fn test(list: &[Value]) -> Result<Condition, String> {
+fn test(list: &[Value], patterns: &mut usize) -> Result<Condition, String> {
     let wrong = || {
         let text = shown(&Value::from(list).to_string());
         format!("`{text}` must be [variable, operator, value] or [variable, \"!\", operator, value]")
@@ -147,7 +147,7 @@ fn test(list: &[Value]) -> Result<Condition, String> {
         }
         _ => return Err(wrong()),
     };
-    let condition = Condition::Is(variable(name)?, operation(operator, value)?);
+    let condition = Condition::Is(variable(name)?, operation(operator, value, patterns)?);
     Ok(if not { Condition::Not(Box::new(condition)) } else { condition })
 }
 
@@ -190,7 +190,7 @@ fn variable(name: &str) -> Result<Variable, String> {
     })
 }
 
-fn operation(operator: &str, value: &Value) -> Result<Test, String> {
+fn operation(operator: &str, value: &Value, patterns: &mut usize) -> Result<Test, String> {
     Ok(match operator {
         "==" => Test::Equal(literal(value)?),
         "~=" => Test::NotEqual(literal(value)?),
@@ -198,8 +198,8 @@ fn operation(operator: &str, value: &Value) -> Result<Test, String> {
         ">=" => Test::GreaterOrEqual(literal(value)?),
         "<" => Test::Less(literal(value)?),
         "<=" => Test::LessOrEqual(literal(value)?),
-        "~~" => Test::Matches(pattern(value, false)?),
-        "~*" => Test::Matches(pattern(value, true)?),
+        "~~" => Test::Matches(pattern(value, false, patterns)?),
+        "~*" => Test::Matches(pattern(value, true, patterns)?),
         "has" => Test::Has(literal(value)?),
         "in" => Test::In(list_of(value)?.iter().map(literal).collect::<Result<_, _>>()?),
         "ipmatch" => Test::Within(list_of(value)?.iter().map(network_of).collect::<Result<_, _>>()?),
@@ -223,9 +223,12 @@ fn literal(value: &Value) -> Result<Literal, String> {
     }
 }
 
-fn pattern(value: &Value, any_case: bool) -> Result<Pattern, String> {
+fn pattern(value: &Value, any_case: bool, patterns: &mut usize) -> Result<Pattern, String> {
     let text = value.as_str().ok_or("~~ and ~* must have a regular expression")?;
-    let regex = RegexBuilder::new(text).unicode(false).size_limit(PATTERN_BYTES).case_insensitive(any_case).build();
+    *patterns = patterns.checked_sub(1).ok_or("has more regular expressions than a file may have, which is 1000")?;
+    let mut builder = RegexBuilder::new(text);
+    builder.unicode(false).case_insensitive(any_case).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
+    let regex = builder.build();
     let cause = |error: regex::Error| {
         let text = error.to_string();
         shown(text.lines().last().unwrap_or_default().trim_start_matches("error: "))
@@ -249,7 +252,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<Condition, String> {
-        condition(&serde_json::from_str(json).unwrap())
+        condition(&serde_json::from_str(json).unwrap(), &mut 2)
     }
 
     #[test]
@@ -277,6 +280,10 @@ mod tests {
             (r#"[["graphql_name","==","a"]]"#, "unknown variable `graphql_name`; known are arg_NAME"),
             (r#"[["uri","~~","("]]"#, "`(` is no regular expression: unclosed group"),
             (r#"[["uri","~~","((a{9}){99}){999}"]]"#, "is no regular expression"),
+            (
+                r#"[["uri","~~","a"],["uri","~*","a"],["uri","~~","a"]]"#,
+                "has more regular expressions than a file may have",
+            ),
             (r#"[["uri","in","a"]]"#, "in and ipmatch must have a list"),
             (r#"[["uri","==",{}]]"#, "must be a string or a number"),
             (r#"[["remote_addr","ipmatch",["10.0.0.0/33"]]]"#, "must be an address or a network"),

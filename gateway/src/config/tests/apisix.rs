@@ -12,7 +12,7 @@ deployment:
   role: traditional
   role_traditional: { config_provider: yaml }
   admin: { admin_key_required: false }
-nginx_config: { worker_processes: 2 }
+nginx_config: { worker_processes: 2, envs: [TEST] }
 wasm:
   plugins:
     - { name: a, file: a.wasm, priority: 1, http_request_phase: rewrite }
@@ -55,6 +55,7 @@ fn read(given: &str, routes: &str) -> Result<Config, String> {
 fn routes_inherit_from_plugin_configs_and_services() {
     let config = read(GIVEN, ROUTES).unwrap();
     assert_eq!(config.listen, ["0.0.0.0:9080".parse().unwrap(), "127.0.0.1:9081".parse().unwrap()]);
+    assert_eq!(config.workers.map(std::num::NonZero::get), Some(2));
     let dialects: Vec<_> = config.plugins.iter().map(|plugin| plugin.dialect).collect();
     assert_eq!(dialects, [Dialect::Apisix, Dialect::Apisix, Dialect::Envoy]);
     let phases: Vec<_> = config.plugins.iter().map(|plugin| plugin.phase).collect();
@@ -80,7 +81,7 @@ fn routes_inherit_from_plugin_configs_and_services() {
     assert_eq!(config.global_rules[0].id, "all");
     assert_eq!(uses(&config.global_rules[0].plugins), [(2, "{\"x\":1}".to_owned())]);
     let warned: Vec<_> = config.warnings.iter().map(|warning| warning.key.as_str()).collect();
-    assert_eq!(warned, ["apisix.enable_ipv6", "deployment.admin", "nginx_config.worker_processes"]);
+    assert_eq!(warned, ["apisix.enable_ipv6", "deployment.admin", "nginx_config.envs"]);
     let line = config.warnings[0].line(Path::new("x.yaml"));
     assert_eq!(line, "x.yaml:5:16: apisix.enable_ipv6: is of APISIX and has no effect here");
 }
@@ -117,6 +118,7 @@ fn mistakes_name_the_file_that_they_are_in() {
             "nginx_conf:",
             "conf/config.yaml:10:1: nginx_conf: unknown key; did you mean `nginx_config`?",
         ),
+        ("processes: 2", "processes: 0", "nginx_config.worker_processes: must be auto, or a number from 1 to 1024"),
         ("phase: rewrite", "phase: log", "unknown value `log`; known are rewrite, access"),
         ("dialect: envoy", "fail_policy: open", "wasm.plugins[2].fail_policy: `open` is not there yet"),
         ("dialect: envoy", "isolation: stream", "wasm.plugins[2].isolation: is not there yet"),
@@ -128,7 +130,7 @@ fn mistakes_name_the_file_that_they_are_in() {
         (
             "plugins: { c: { conf: route }",
             "plugins: { c: { conf: '' }, b: ",
-            "apisix.yaml:19:33: routes[0].plugins.b.conf: is missing or empty",
+            "apisix.yaml:19:33: routes[0].plugins.b: property \"conf\" is required",
         ),
         ("upstream_id: one\n", "upstream_id: on\n", "services[0].upstream_id: there is no `on`; did you mean `one`?"),
         ("service_id: shop\n", "service_id: shp\n", "routes[0].service_id: there is no `shp`; did you mean `shop`?"),
