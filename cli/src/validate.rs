@@ -91,9 +91,9 @@ pub(crate) fn execute(args: &Args) -> Ended {
         Ok(config) => {
             report.plugins = config.plugins.len();
             report.routes = config.routes.len();
-            report.warnings = config.warnings.iter().map(|problem| of_problem(&args.file, problem)).collect();
+            report.warnings = config.warnings.iter().map(|problem| of_problem(&config.file, problem)).collect();
             let policy = args.compile.policy()?;
-            let loaded = serve::load(&args.file, &config, forced, &policy, LogLevel::Warn, &Stores::new());
+            let loaded = serve::load(&config, forced, &policy, LogLevel::Warn, &Stores::new());
             report.errors = match loaded.and_then(|plugins| plugins.check(&config)) {
                 Ok(()) => Vec::new(),
                 Err(error) => of_plugins(&error),

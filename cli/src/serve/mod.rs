@@ -92,11 +92,11 @@ fn serve(
 ) -> Ended {
     let stores = Stores::new();
     for warning in &config.warnings {
-        tracing::warn!("{}", warning.line(&args.file));
+        tracing::warn!("{}", warning.line(&config.file));
     }
     let policy = args.compile.policy()?;
     let level = errors.level_of_plugins;
-    let plugins = load(&args.file, &config, forced, &policy, level, &stores).map_err(not_loaded)?;
+    let plugins = load(&config, forced, &policy, level, &stores).map_err(not_loaded)?;
     for plugin in plugins.plugins() {
         tracing::info!(
             plugin = plugin.name(),
@@ -106,19 +106,19 @@ fn serve(
             "plugin loaded"
         );
     }
+    let given = config.file.clone();
     let mut settings = Settings::new(config, Some(plugins));
     settings.access_log = access_log;
     settings.logs.push(errors.writer.clone());
     settings.metrics.set_stores(stores);
     let server = Server::start(settings);
-    let server = server.map_err(|error| not_started(&args.file, error))?;
+    let server = server.map_err(|error| not_started(&given, error))?;
     server.run().map_err(|error| Failure::new(Exit::Invalid, error))?;
     Ok(Exit::Success)
 }
 
 /// Loads the plugins of a configuration, on the engine that is forced, or the one that each names.
 pub(crate) fn load(
-    file: &Path,
     config: &Config,
     forced: Option<ProxyWasmEngine>,
     policy: &CompilePolicy,
@@ -140,7 +140,7 @@ pub(crate) fn load(
             Box::new(services.with_stores(Arc::clone(&stores))) as Box<dyn Services>
         })
     };
-    Plugins::load(config, file, &engine, policy, services, sink)
+    Plugins::load(config, &config.file, &engine, policy, services, sink)
 }
 
 /// An error for each problem, so that each is on a line of its own.

@@ -140,6 +140,13 @@ fn validate_tells_all_that_is_wrong_and_where() {
     let good = output(["validate", &directory]);
     assert_eq!((good.code, good.stderr.as_str()), (0, ""));
     assert_eq!(good.stdout, format!("{directory}: valid: 1 plugin, 0 routes\n"));
+    // A place is in a file, not in the directory that was given.
+    let config = fs::read_to_string(file("config.yaml")).unwrap();
+    fs::write(file("config.yaml"), config.replace("worker_processes: 1", "envs: [A]")).unwrap();
+    let warned = output(["validate", &directory]);
+    let place = format!("warning: {}:10:", file("config.yaml").display());
+    assert!(warned.code == 0 && warned.stderr.contains(&place), "{}", warned.stderr);
+    fs::write(file("config.yaml"), config).unwrap();
     // In either file, each on a line of its own.
     let broken = "routes:\n  - { uri: a, service_id: s, plugins: { wasm_log: { conf: a }, wasm_lag: { conf: a } } }\n  \
                   - { uri: /, remote_addr: 1.2.3.4/99, upstream: { nodes: { a:1: 1 } } }\n#END\n";

@@ -54,7 +54,7 @@ pub(super) mod raw {
         pub(in crate::config) conf: Conf,
     }
 
-    /// Plugins that every request passes.
+    /// Plugins that every request passes which a route takes.
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     pub(in crate::config) struct GlobalRule {

@@ -1,10 +1,12 @@
 //! `${{NAME}}` and `${{NAME:=default}}`: values from the environment, put into the text before it is read as YAML.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use super::MAX_FILE_BYTES;
 use super::error::{Place, Problem};
-use super::yaml::shown;
+use super::shape::Shape;
+use super::yaml::{self, shown};
 
 /// Answers the value of a variable.
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -47,16 +49,38 @@ pub(super) fn substituted<'a>(text: &'a str, environment: Environment<'_>) -> Re
     if problems.is_empty() { Ok(Cow::Owned(out)) } else { Err(problems) }
 }
 
+/// Whether a text has the shape that it has whatever its placeholders stand for; `replaced` is what became of it. Quotes
+/// are looked for line by line, and this is what holds where YAML sees others, as in text over several lines.
+pub(super) fn keeps_shape(text: &str, replaced: &str) -> bool {
+    let count = Cell::new(0_u32);
+    let harmless = |_: &str| {
+        count.set(count.get() + 1);
+        // Each another one, as keys of a mapping have to be.
+        Some(format!("x{}", count.get()))
+    };
+    let Ok(expected) = substituted(text, &harmless) else { return false };
+    let shape = |text: &str| yaml::read::<Shape>(text).ok();
+    shape(&expected).is_some_and(|expected| shape(replaced) == Some(expected))
+}
+
+/// Where the first placeholder is.
+pub(super) fn first_place(text: &str) -> Place {
+    let before = text.split("${{").next().unwrap_or_default();
+    let column = before.lines().next_back().filter(|_| !before.ends_with('\n')).unwrap_or_default().chars().count();
+    Place { line: before.matches('\n').count() as u64 + 1, column: column as u64 + 1 }
+}
+
 fn replace_in(line: &str, number: u64, environment: Environment<'_>, out: &mut String, problems: &mut Vec<Problem>) {
     let mut quote = Quote::None;
     let mut before = ' ';
+    // Whether a scalar may begin here: a quote within one is a character like others, as in `it's`.
+    let mut begins = true;
     let mut rest = line;
     while let Some(next) = rest.chars().next() {
         if problems.len() >= PROBLEMS || out.len() as u64 > MAX_FILE_BYTES {
             return;
         }
         if let Some(after) = rest.strip_prefix("${{") {
-            let column = line[..line.len() - rest.len()].chars().count() as u64 + 1;
             let replaced = after.split_once("}}").ok_or_else(|| "has no }} in its line".to_owned());
             let replaced = replaced.and_then(|(inner, after)| Ok((value(inner, quote, environment)?, after)));
             match replaced {
@@ -65,21 +89,24 @@ fn replace_in(line: &str, number: u64, environment: Environment<'_>, out: &mut S
                     rest = after;
                 }
                 Err(cause) => {
+                    let column = line[..line.len() - rest.len()].chars().count() as u64 + 1;
                     problems.push(Problem::new(Place { line: number, column }, "${{", cause));
                     rest = after;
                 }
             }
-            before = '}';
+            (before, begins) = ('}', false);
             continue;
         }
         match (quote, next) {
             (Quote::None, '#') if before.is_whitespace() => break,
-            (Quote::None, '"') => quote = Quote::Double,
-            (Quote::None, '\'') => quote = Quote::Single,
+            (Quote::None, '"') if begins => quote = Quote::Double,
+            (Quote::None, '\'') if begins => quote = Quote::Single,
             (Quote::Double, '"') if before != '\\' => quote = Quote::None,
             (Quote::Single, '\'') => quote = Quote::None,
             _ => {}
         }
+        // After a single quote another one may follow, as `''` is one within them.
+        begins = begins && next.is_whitespace() || quote == Quote::None && "[]{},:-?'".contains(next);
         // Two backslashes are one that escapes nothing.
         before = if before == '\\' && next == '\\' { ' ' } else { next };
         out.push(next);
@@ -144,6 +171,7 @@ mod tests {
             ("a: \"x${{PORT}}y${{PORT}}\"", "a: \"x9080y9080\""),
             ("a: \"${{QUOTED}}\"", "a: \"a \\\"b\\\" 'c' \\\\d: #e\""),
             ("a: '${{QUOTED}}'", "a: 'a \"b\" ''c'' \\d: #e'"),
+            ("a: it's ${{PORT}}, b: \"it's ${{QUOTED}}\"", "a: it's 9080, b: \"it's a \\\"b\\\" 'c' \\\\d: #e\""),
             ("a: 'it''s ${{QUOTED}}'", "a: 'it''s a \"b\" ''c'' \\d: #e'"),
             ("a: \"\\\\\" # ${{NONE}}", "a: \"\\\\\" # ${{NONE}}"),
             ("# ${{NONE}}", "# ${{NONE}}"),
@@ -168,6 +196,13 @@ mod tests {
         assert_eq!(read("a: ${{A}}\nb: ${{B}}").unwrap_err().len(), 2, "all are told");
         assert_eq!(read(&"${{A}} ".repeat(1000)).unwrap_err().len(), PROBLEMS);
         assert_eq!(read(&"${{A}}\n".repeat(1000)).unwrap_err().len(), PROBLEMS);
+        // A quote within a scalar begins nothing.
+        assert!(read("{ desc: it's ${{QUOTED}}, uri: / }").is_err());
+        let place = |text: &str| (first_place(text).line, first_place(text).column);
+        assert_eq!((place("${{A}}"), place("a\nb: é${{A}}"), place("a\n${{A}}")), ((1, 1), (2, 5), (2, 1)));
+        // Not quadratic: for each of so many placeholders the line before it would be gone through.
+        let many = "${{A:=}}".repeat(1 << 18);
+        assert_eq!(read(&many).as_deref(), Ok(""));
         // One short line, or many, with a long value.
         let long = |_: &str| Some("a".repeat(1 << 20));
         for text in ["${{A}} ".repeat(100), "${{A}}\n".repeat(100)] {

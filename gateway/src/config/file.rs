@@ -54,7 +54,7 @@ pub(super) struct File {
     pub(super) plugin_configs: Option<Vec<At<service::raw::PluginConfig>>>,
     /// Certificates, and for which names they are.
     pub(super) ssls: Option<Vec<At<tls::raw::Certificate>>>,
-    /// Plugins that every request passes.
+    /// Plugins that every request passes which a route takes.
     pub(super) global_rules: Option<Vec<At<chain::raw::GlobalRule>>>,
     /// Of APISIX; has no effect.
     etcd: Option<At<Ignored>>,
@@ -124,14 +124,15 @@ impl File {
 
 /// What was read: the file that was given, and APISIX's file of routes with its name.
 pub(super) struct Files<'a> {
+    /// Where the file is that was given; relative paths start from its directory.
+    pub(super) file: &'a Path,
     pub(super) given: File,
     pub(super) routes: Option<(File, PathBuf)>,
-    /// Where relative paths start.
-    pub(super) directory: &'a Path,
 }
 
 pub(super) fn config(files: Files<'_>) -> Result<Config, Vec<Problem>> {
-    let Files { mut given, routes, directory } = files;
+    let Files { file: given_file, mut given, routes } = files;
+    let directory = given_file.parent().unwrap_or(Path::new(""));
     let mut parser = Parser::new(directory, if routes.is_some() { Dialect::Apisix } else { Dialect::Envoy });
     parser.warn_of_file(&given);
     let listen = parser.listeners(&given, routes.is_some());
@@ -175,6 +176,7 @@ pub(super) fn config(files: Files<'_>) -> Result<Config, Vec<Problem>> {
     let Parser { mut problems, warnings, plugins, .. } = parser;
     if problems.is_empty() {
         return Ok(Config {
+            file: given_file.to_owned(),
             listen,
             ssl,
             workers,

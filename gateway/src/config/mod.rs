@@ -16,6 +16,7 @@ mod route;
 mod schema;
 mod section;
 mod service;
+mod shape;
 mod stream;
 mod tls;
 mod upstream;
@@ -26,6 +27,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
@@ -58,6 +60,8 @@ pub const MAX_FILE_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
+    /// The file that this was read from; `config.yaml` itself if its directory was given.
+    pub file: PathBuf,
     /// Addresses to listen on; at least one, each once.
     pub listen: Vec<SocketAddr>,
     /// Listeners that speak TLS, and their certificates.
@@ -98,20 +102,26 @@ pub struct RoutesFile {
 
 impl Config {
     /// Reads a configuration file; or APISIX's `config.yaml`, or the directory that it is in, with `apisix.yaml` beside it.
-    /// A `config.yaml` that has `routes` itself is one file.
+    /// A `config.yaml` that has `routes` or `stream_routes` itself is one file, and may have no `apisix.yaml` beside it.
     ///
     /// # Errors
     /// [`ConfigError`]: unreadable, too large, or all that is wrong in it.
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let given = if file.is_dir() { file.join("config.yaml") } else { file.to_owned() };
         let text = read(&given)?;
-        let is_alone = given.file_name().is_none_or(|name| name != "config.yaml")
-            || text.lines().any(|line| line.starts_with("routes:"));
-        if is_alone {
+        if given.file_name().is_none_or(|name| name != "config.yaml") {
             return Self::parse(&text, &given);
         }
         let routes = given.with_file_name("apisix.yaml");
-        Self::parse_apisix(&text, &given, &read(&routes)?, &routes)
+        match read(&routes) {
+            Ok(second) => Self::parse_apisix(&text, &given, &second, &routes),
+            Err(ConfigError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::NotFound && !needs_routes(&text) =>
+            {
+                Self::parse(&text, &given)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the text of a configuration file; `file` names it in errors, and relative paths start from its directory.
@@ -122,8 +132,7 @@ impl Config {
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
         let invalid = |problems| ConfigError::Invalid { file: file.to_owned(), problems };
         let given = part(text).map_err(invalid)?;
-        let directory = file.parent().unwrap_or(Path::new(""));
-        file::config(file::Files { given, routes: None, directory }).map_err(invalid)
+        file::config(file::Files { file, given, routes: None }).map_err(invalid)
     }
 
     /// Reads the texts of APISIX's two files, as [`parse`](Config::parse) does. Plugins have the dialect `apisix` unless
@@ -137,8 +146,7 @@ impl Config {
         let given = part(text).map_err(invalid)?;
         check_end(routes).map_err(|problem| of_routes(vec![problem]))?;
         let routes = (part(routes).map_err(of_routes)?, routes_file.to_owned());
-        let directory = file.parent().unwrap_or(Path::new(""));
-        file::config(file::Files { given, routes: Some(routes), directory }).map_err(invalid)
+        file::config(file::Files { file, given, routes: Some(routes) }).map_err(invalid)
     }
 }
 
@@ -176,9 +184,26 @@ fn read(file: &Path) -> Result<String, ConfigError> {
     String::from_utf8(text).map_err(|error| unreadable(io::Error::new(io::ErrorKind::InvalidData, error.utf8_error())))
 }
 
+/// Whether a file is in order but for what is to be served, which it leaves to another one.
+fn needs_routes(text: &str) -> bool {
+    part(text).is_ok_and(|file| file.routes.is_none() && file.stream_routes.is_none())
+}
+
 fn part(text: &str) -> Result<file::File, Vec<Problem>> {
-    let text = environment::substituted(text, &|name| std::env::var(name).ok())?;
-    yaml::read(&text).map_err(|problem| vec![problem])
+    part_with(text, &|name| std::env::var(name).ok())
+}
+
+fn part_with(text: &str, environment: environment::Environment<'_>) -> Result<file::File, Vec<Problem>> {
+    let replaced = environment::substituted(text, environment)?;
+    let file = yaml::read(&replaced).map_err(|problem| vec![problem])?;
+    if let Cow::Owned(replaced) = replaced
+        && !environment::keeps_shape(text, &replaced)
+    {
+        let cause = "a value of the environment would be more than a part of the value that it stands in; put quotes \
+                     around the whole of that";
+        return Err(vec![Problem::new(environment::first_place(text), "${{", cause)]);
+    }
+    Ok(file)
 }
 
 /// What has no end may have been read while it was written.

@@ -70,6 +70,11 @@ impl Parser<'_> {
         self.problems.push(problem);
     }
 
+    pub(super) fn warning(&mut self, place: Place, key: &str, cause: &str) {
+        let warning = Problem { file: self.file.clone(), ..Problem::new(place, key, cause) };
+        self.warnings.push(warning);
+    }
+
     /// The value, or a problem at its place.
     pub(super) fn check<T>(&mut self, place: Place, key: &str, value: Result<T, String>) -> Option<T> {
         value.map_err(|cause| self.problem(place, key, cause)).ok()

@@ -240,7 +240,7 @@ impl Parser<'_> {
         let mut uris = Vec::new();
         let mut seen = HashSet::new();
         match (&raw.uri, &raw.uris) {
-            (None, None) => self.problem(route_place, "uri", "is missing"),
+            (None, None) => self.problem(route_place, &format!("{key}.uri"), "is missing"),
             (Some(_), Some(second)) => {
                 self.problem(
                     place(second),
@@ -344,8 +344,7 @@ fn uri_pattern(text: &str) -> Result<UriPattern, String> {
     if path.contains("//")
         || path.contains("/./")
         || path.contains("/../")
-        || path.ends_with("/.")
-        || path.ends_with("/..")
+        || !prefix && (path.ends_with("/.") || path.ends_with("/.."))
     {
         return Err("never matches: requests are compared after //, /./ and /../ were resolved".to_owned());
     }
@@ -381,6 +380,9 @@ fn parse_method(text: &str) -> Result<Method, String> {
     })
 }
 
+/// The longest name of the domain name system, without its last dot.
+const MOST_HOST: usize = 253;
+
 pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     let (name, suffix) = match text.strip_prefix('*') {
         Some(rest) if rest.starts_with('.') && rest.len() > 1 => (rest, true),
@@ -393,6 +395,9 @@ pub(super) fn host_pattern(text: &str) -> Result<HostPattern, String> {
     }
     if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte)) {
         return Err("has characters that no host has".to_owned());
+    }
+    if name.len() > MOST_HOST {
+        return Err(format!("has {} characters; no host has more than {MOST_HOST}", name.len()));
     }
     let name = name.to_ascii_lowercase();
     Ok(if suffix { HostPattern::Suffix(name) } else { HostPattern::Exact(name) })

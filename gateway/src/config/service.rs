@@ -1,6 +1,7 @@
 //! Sections `services` and `plugin_configs`: what routes share.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::{self, Write as _};
 
 use super::chain::PluginUse;
 use super::error::Place;
@@ -14,7 +15,7 @@ use super::yaml::{At, place, shown};
 /// What routes may refer to, by id.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    pub(super) upstreams: HashMap<String, UpstreamConfig>,
+    pub(super) upstreams: HashMap<String, SharedUpstream>,
     pub(super) plugin_configs: HashMap<String, Vec<PluginUse>>,
     pub(super) services: HashMap<String, Service>,
 }
@@ -24,8 +25,23 @@ pub(super) struct Shared {
 pub(super) struct Service {
     pub(super) hosts: Vec<HostPattern>,
     pub(super) plugins: Vec<PluginUse>,
-    pub(super) upstream: Option<UpstreamConfig>,
+    pub(super) upstream: Option<SharedUpstream>,
     pub(super) enable_websocket: bool,
+}
+
+/// An upstream that is copied into what refers to it.
+#[derive(Debug)]
+pub(super) struct SharedUpstream {
+    config: UpstreamConfig,
+    /// How much a copy counts, against all that may be inherited.
+    weight: usize,
+}
+
+impl SharedUpstream {
+    fn new(config: UpstreamConfig) -> Self {
+        let weight = weight(&config);
+        SharedUpstream { config, weight }
+    }
 }
 
 /// What a route says of its upstream.
@@ -116,7 +132,7 @@ impl Parser<'_> {
         plugin_configs: &[At<raw::PluginConfig>],
         services: &[At<raw::Service>],
     ) -> Shared {
-        let named = upstreams.iter().map(|named| (named.id.clone(), named.upstream.clone()));
+        let named = upstreams.iter().map(|named| (named.id.clone(), SharedUpstream::new(named.upstream.clone())));
         let mut shared = Shared { upstreams: named.collect(), ..Shared::default() };
         let mut ids = HashSet::new();
         for (index, raw) in plugin_configs.iter().enumerate() {
@@ -134,7 +150,9 @@ impl Parser<'_> {
             let service = Service {
                 hosts: self.hosts(&None, &raw.hosts, &key),
                 plugins: self.plugin_uses(&raw.plugins, &key),
-                upstream: self.upstream_of(&raw.upstream, &raw.upstream_id, &shared, &key, format!("services/{id}")),
+                upstream: self
+                    .upstream_of(&raw.upstream, &raw.upstream_id, &shared, &key, format!("services/{id}"))
+                    .map(SharedUpstream::new),
                 enable_websocket: raw.enable_websocket,
             };
             shared.services.insert(id, service);
@@ -142,7 +160,7 @@ impl Parser<'_> {
         shared
     }
 
-    /// The upstream that a route or a service names, in its place or by id; its own is called `name`.
+    /// The upstream that a route or a service names, by id or in its place, as in APISIX; its own is called `name`.
     pub(super) fn upstream_of(
         &mut self,
         own: &Option<At<super::upstream::raw::Upstream>>,
@@ -153,14 +171,18 @@ impl Parser<'_> {
     ) -> Option<UpstreamConfig> {
         let named = self.reference(id, &shared.upstreams, key, "upstream_id");
         let named = id.as_ref().zip(named).and_then(|(id, named)| self.copied(named, place(id), key));
-        match own {
-            Some(own) => Some(self.upstream(&own.value, &format!("{key}.upstream"), name)),
-            None => named,
+        let own = own.as_ref().map(|own| (place(own), self.upstream(&own.value, &format!("{key}.upstream"), name)));
+        if let (Some((place, _)), Some(_)) = (&own, id) {
+            self.warning(*place, &format!("{key}.upstream"), "has no effect beside upstream_id");
+        }
+        match id {
+            Some(_) => named,
+            None => own.map(|(_, own)| own),
         }
     }
 
-    fn copied(&mut self, upstream: &UpstreamConfig, place: Place, key: &str) -> Option<UpstreamConfig> {
-        self.may_inherit(upstream.nodes.len(), place, key).then(|| upstream.clone())
+    fn copied(&mut self, upstream: &SharedUpstream, place: Place, key: &str) -> Option<UpstreamConfig> {
+        self.may_inherit(upstream.weight, place, key).then(|| upstream.config.clone())
     }
 
     /// The upstream of a route: its own, or that of its service. A problem if there is none, and then any.
@@ -214,5 +236,25 @@ impl Parser<'_> {
         if !ids.insert(id.to_owned()) {
             self.problem(place, &format!("{key}.id"), format!("there is another {what} with id `{}`", shown(id)));
         }
+    }
+}
+
+/// How much a copy of an upstream counts: each of its nodes, and more if there is much text in it, whatever it is of.
+fn weight(upstream: &UpstreamConfig) -> usize {
+    let mut text = TextLength(0);
+    // Counting does not fail.
+    let _ = write!(text, "{upstream:?}");
+    upstream.nodes.len() + text.0 / TEXT_OF_ONE
+}
+
+/// How many bytes count as much as a node does: more than an upstream of one node has usually.
+const TEXT_OF_ONE: usize = 1024;
+
+struct TextLength(usize);
+
+impl fmt::Write for TextLength {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0 += text.len();
+        Ok(())
     }
 }

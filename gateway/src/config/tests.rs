@@ -380,7 +380,7 @@ fn errors_name_place_key_and_cause() {
         ("{ \"builtin:echo\": 1 }", "{}", "c.yaml:30:24: routes[1].upstream.nodes: is empty"),
         ("connect: 1,", "connect: 0,", "routes[0].upstream.timeout.connect: must be from 1ms to 3600s"),
         ("conf: \"text\"", "conf: 17", "must be a string or a mapping"),
-        ("uri: /exact\n    ", "", "c.yaml:27:5: uri: is missing"),
+        ("uri: /exact\n    ", "", "c.yaml:27:5: routes[1].uri: is missing"),
         ("routes:", "routes: &a *a\nx:", "c.yaml:14:"),
     ] {
         let error = error(from, to);
@@ -484,6 +484,12 @@ fn what_is_inherited_has_an_end() {
             "services:\n  - {{ id: s, upstream: {{ nodes: {{ {nodes} }} }} }}\nroutes:\n{}",
             routes("service_id: s")
         ),
+        // One node, with text like a million of them.
+        format!(
+            "upstreams:\n  - {{ id: u, nodes: {{ 'a:1': 1 }}, type: chash, hash_on: vars_combinations, key: '{}$uri' }}\nroutes:\n{}",
+            "k".repeat(1 << 20),
+            routes("upstream_id: u")
+        ),
     ] {
         let error = Config::parse(&format!("{head}{text}"), Path::new("c.yaml")).unwrap_err().to_string();
         assert!(
@@ -491,6 +497,23 @@ fn what_is_inherited_has_an_end() {
             "{error:.1000}"
         );
         assert!(error.lines().count() == 1, "{error:.1000}");
+    }
+}
+
+#[test]
+fn hosts_and_paths_at_their_edges() {
+    assert!(route::host_pattern(&"a".repeat(253)).is_ok());
+    let longer = route::host_pattern(&"a".repeat(254)).unwrap_err();
+    assert_eq!(longer, "has 254 characters; no host has more than 253");
+    let read = |uri: &str| {
+        let route = format!("routes: [{{ uri: '{uri}', upstream: {{ nodes: {{ 'a:1': 1 }} }} }}]");
+        Config::parse(&format!("listen: [127.0.0.1:1]\n{route}"), Path::new("")).is_ok()
+    };
+    for uri in ["/.*", "/..*", "/a/.*", "/.git", "/..a"] {
+        assert!(read(uri), "{uri}");
+    }
+    for uri in ["/.", "/..", "/a/./*", "/a/../b", "/a//b"] {
+        assert!(!read(uri), "{uri}");
     }
 }
 

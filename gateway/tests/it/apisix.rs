@@ -226,8 +226,11 @@ fn files_of_apisix_are_read_from_their_directory() {
         let routes_file = config.routes_file.unwrap();
         assert_eq!(routes_file.path, file("apisix.yaml"));
     }
-    // One that has its routes itself is alone.
+    // Routes in both would leave one of the files without effect; one that has its routes itself is alone.
     std::fs::write(file("config.yaml"), format!("listen: [127.0.0.1:1]\n{text}")).unwrap();
+    let error = Config::load(directory.path()).unwrap_err().to_string();
+    assert!(error.contains("config.yaml:3:5: routes: belongs into apisix.yaml"), "{error}");
+    std::fs::remove_file(file("apisix.yaml")).unwrap();
     let config = Config::load(directory.path()).unwrap();
     assert!(config.routes_file.is_none() && config.routes.len() == 1);
 }

@@ -178,6 +178,70 @@ fn values_come_from_the_environment() {
 }
 
 #[test]
+fn a_value_is_never_more_than_a_part_of_its_scalar() {
+    let head = "listen: [127.0.0.1:1]\nroutes:\n";
+    for (route, value, is_kept) in [
+        ("  - { uri: /a, desc: \"x\n      ${{V}}\", upstream: { nodes: { 'a:1': 1 } } }", "plain", true),
+        ("  - { uri: /a, desc: it's ${{V}}, upstream: { nodes: { 'a:1': 1 } } }", "plain", true),
+        // What looks like the begin of a quoted scalar is its end.
+        ("  - { uri: /a, desc: \"x\n      y: \", name: ${{V}}, upstream: { nodes: { 'a:1': 1 } } }", "plain", true),
+        (
+            "  - { uri: /a, desc: \"x\n      y: \", name: ${{V}}, upstream: { nodes: { 'a:1': 1 } } }",
+            "b, status: 0",
+            false,
+        ),
+        ("  - { uri: /a, desc: \"x\n      y: \", name: ${{V}}, upstream: { nodes: { 'a:1': 1 } } }", "[b]", false),
+    ] {
+        let read = part_with(&format!("{head}{route}\n"), &|_| Some(value.to_owned()));
+        match read {
+            Ok(file) => assert!(is_kept && file.routes.is_some(), "{route}: {value}"),
+            Err(problems) => {
+                assert!(!is_kept && problems[0].cause.contains("put quotes around"), "{route}: {value}: {problems:?}");
+                assert_eq!((problems[0].place.line, &*problems[0].key), (4, "${{"), "{problems:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn config_yaml_stands_alone_where_it_has_routes_and_nothing_is_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let load = |given: &str, routes: Option<&str>| {
+        std::fs::write(directory.path().join("config.yaml"), given).unwrap();
+        let second = directory.path().join("apisix.yaml");
+        match routes {
+            Some(routes) => std::fs::write(second, routes).unwrap(),
+            None => drop(std::fs::remove_file(second)),
+        }
+        Config::load(directory.path()).map(|config| config.routes_file.is_some()).map_err(|error| error.to_string())
+    };
+    let route = "[{ uri: /, upstream: { nodes: { 'a:1': 1 } } }]";
+    for key in ["routes:", "\"routes\":", "routes :"] {
+        let alone = format!("listen: [127.0.0.1:1]\n{key} {route}\n");
+        assert_eq!(load(&alone, None), Ok(false), "{key}");
+        let both = load(&alone, Some("routes: []\n#END\n")).unwrap_err();
+        assert!(both.contains("config.yaml:2:") && both.contains("routes: belongs into apisix.yaml"), "{both}");
+    }
+    assert_eq!(load("listen: [127.0.0.1:1]\nstream_routes: []\n", None), Ok(false));
+    let missing = load("apisix: { node_listen: 1 }\n", None).unwrap_err();
+    assert!(missing.contains("apisix.yaml: cannot be read"), "{missing}");
+    let broken = load("listen: [\n", None).unwrap_err();
+    assert!(broken.contains("config.yaml:"), "{broken}");
+    assert_eq!(load("apisix: { node_listen: 1 }\n", Some("routes: []\n#END\n")), Ok(true));
+}
+
+#[test]
+fn an_upstream_by_its_id_goes_before_one_in_its_place() {
+    let routes = ROUTES.replace("status: 0, upstream_id: two", "upstream_id: two, upstream: { nodes: { 'own:1': 1 } }");
+    let config =
+        Config::parse_apisix(GIVEN, Path::new("conf/config.yaml"), &routes, Path::new("conf/apisix.yaml")).unwrap();
+    assert_eq!(config.routes[2].upstream.nodes[0].address.as_str(), "two:2");
+    let warning = config.warnings.iter().map(|warning| warning.line(Path::new(""))).find(|line| line.contains("22"));
+    let warning = warning.unwrap();
+    assert!(warning.ends_with("routes[2].upstream: has no effect beside upstream_id"), "{warning}");
+}
+
+#[test]
 fn the_schema_has_all_sections() {
     let schema = schema();
     for section in ["listen", "wasm", "routes", "services", "upstreams", "plugin_configs", "global_rules", "apisix"] {
