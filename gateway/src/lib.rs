@@ -29,6 +29,7 @@ mod stall;
 mod tcp;
 mod tls;
 mod upstream;
+mod variables;
 mod worker;
 
 pub use endpoints::EndpointAddresses;

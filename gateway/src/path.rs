@@ -140,7 +140,8 @@ fn without_dots(path: &str) -> Result<String, BadPath> {
     Ok(out)
 }
 
-fn byte(high: u8, low: u8) -> Option<u8> {
+/// The byte of two hexadecimal digits.
+pub(crate) fn byte(high: u8, low: u8) -> Option<u8> {
     let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
     Some(digit(high)? << 4 | digit(low)?)
 }

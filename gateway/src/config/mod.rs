@@ -51,7 +51,7 @@ pub use upstream::{
     ActiveCheck, Balancing, CheckKind, Checks, HashKey, KeyPart, NamedUpstream, NodeAddress, NodeConfig, PassHost,
     PassiveCheck, Scheme, Thresholds, Timeouts, UpstreamConfig, UpstreamTls,
 };
-pub use vars::{Condition, Literal, Pattern, Test, Variable};
+pub use vars::{Condition, Literal, Number, Pattern, Test, Variable};
 
 /// The most bytes that a configuration file may have.
 pub const MAX_FILE_BYTES: u64 = 16 << 20;

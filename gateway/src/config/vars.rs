@@ -1,8 +1,12 @@
 //! `vars` of a route: conditions on what a request has, in APISIX's words.
 //!
 //! A list of conditions is true if all are: `[["arg_name", "==", "json"], ["http_x_age", "!", ">", 18]]`. A list that
-//! begins with `AND`, `OR`, `!AND` or `!OR` joins those that follow.
+//! begins with `AND`, `OR`, `!AND` or `!OR` joins those that follow. What is true when is what lua-resty-expr, by which
+//! APISIX judges them, says; what APISIX does not load, or loads as something that nobody means, is refused.
 
+use std::cmp::Ordering;
+
+use http::HeaderName;
 use ipnet::IpNet;
 use regex::bytes::{Regex, RegexBuilder};
 use serde_json::Value;
@@ -27,10 +31,10 @@ pub enum Condition {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Variable {
-    /// `arg_NAME`: the first value of this name in the query, as it came.
+    /// `arg_NAME`: the first value of this name in the query, both decoded.
     Argument(String),
-    /// `http_NAME`: a header field, in lower case and with dashes.
-    Header(String),
+    /// `http_NAME`: a header field, with dashes for underscores.
+    Header(HeaderName),
     /// `cookie_NAME`.
     Cookie(String),
     /// `uri`: the path that routes are compared with.
@@ -58,35 +62,68 @@ pub enum Test {
     /// `~=`
     NotEqual(Literal),
     /// `>`
-    Greater(Literal),
+    Greater(Number),
     /// `>=`
-    GreaterOrEqual(Literal),
+    GreaterOrEqual(Number),
     /// `<`
-    Less(Literal),
+    Less(Number),
     /// `<=`
-    LessOrEqual(Literal),
+    LessOrEqual(Number),
     /// `~~`, and `~*` without regard to case.
     Matches(Pattern),
-    /// `in`
+    /// `in`: one of these texts; nothing else in the list is equal to a value.
     In(Vec<Literal>),
-    /// `has`: one of the values of a header that came more than once.
+    /// `has`: the text is one of the lines of a header; false of all else.
     Has(Literal),
     /// `ipmatch`
     Within(Vec<IpNet>),
 }
 
-/// What a value is compared with: with a number as a number, else as text.
-#[derive(Debug, Clone, PartialEq)]
+/// What a value is compared with: with a number as a number, with text byte by byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Literal {
     /// A string.
     Text(String),
-    /// A number; never NaN.
-    Number(f64),
+    /// A number.
+    Number(Number),
     /// Nothing.
     Absent,
 }
 
-impl Eq for Literal {}
+/// A number that has a place among all others: never NaN.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Number(f64);
+
+impl Number {
+    /// Reads what `tonumber` of Lua reads: decimal, or hexadecimal without a fraction, white space around it or not.
+    pub(crate) fn read(text: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(text).ok()?.trim_ascii();
+        let number = hexadecimal(text).or_else(|| text.parse().ok())?;
+        (!number.is_nan()).then_some(Number(number))
+    }
+}
+
+fn hexadecimal(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")).filter(|digits| !digits.is_empty())?;
+    let size = digits.chars().try_fold(0.0, |size, digit| Some(size * 16.0 + f64::from(digit.to_digit(16)?)))?;
+    Some(if text.starts_with('-') { -size } else { size })
+}
+
+impl Eq for Number {}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // There is no NaN.
+        self.0.partial_cmp(&other.0).unwrap_or(Ordering::Equal)
+    }
+}
 
 /// A regular expression over bytes.
 #[derive(Debug, Clone)]
@@ -102,12 +139,17 @@ impl Eq for Pattern {}
 
 /// How deep conditions may be in each other.
 const DEPTH: usize = 16;
+/// How long the text of a regular expression may be: reading it takes memory before there is a program to be limited.
+const PATTERN_TEXT_BYTES: usize = 4 << 10;
 /// How much memory a regular expression may take.
 const PATTERN_BYTES: usize = 256 << 10;
 
 /// Reads the value of `vars`, which may have so many regular expressions.
 pub(super) fn condition(vars: &Value, patterns: &mut usize) -> Result<Condition, String> {
     let list = vars.as_array().ok_or("must be a list of conditions, as [[\"arg_name\", \"==\", \"json\"]]")?;
+    if list.is_empty() {
+        return Ok(Condition::All(Vec::new()));
+    }
     joined(list, DEPTH, patterns)
 }
 
@@ -115,10 +157,11 @@ pub(super) fn condition(vars: &Value, patterns: &mut usize) -> Result<Condition,
 fn joined(list: &[Value], depth: usize, patterns: &mut usize) -> Result<Condition, String> {
     let Some(depth) = depth.checked_sub(1) else { return Err(format!("is nested more than {DEPTH} times")) };
     let (word, rest) = match list {
-        [Value::String(word), rest @ ..] => (word.as_str(), rest),
-        rest => ("AND", rest),
+        [] => return Err("has an empty list where a condition must be".to_owned()),
+        [Value::String(word), rest @ ..] => (Some(word.to_ascii_uppercase()), rest),
+        rest => (None, rest),
     };
-    let join: fn(Vec<Condition>) -> Condition = match word.to_ascii_uppercase().as_str() {
+    let join: fn(Vec<Condition>) -> Condition = match word.as_deref().unwrap_or("AND") {
         "AND" => Condition::All,
         "OR" => Condition::Any,
         "!AND" => |all| Condition::Not(Box::new(Condition::All(all))),
@@ -126,7 +169,10 @@ fn joined(list: &[Value], depth: usize, patterns: &mut usize) -> Result<Conditio
         // One condition in the place of a list of them.
         _ => return test(list, patterns),
     };
-    rest.iter().map(|item| single(item, depth, patterns)).collect::<Result<_, _>>().map(join)
+    match word {
+        Some(word) if rest.len() < 2 => Err(format!("{word} must join two conditions or more")),
+        _ => rest.iter().map(|item| single(item, depth, patterns)).collect::<Result<_, _>>().map(join),
+    }
 }
 
 fn single(item: &Value, depth: usize, patterns: &mut usize) -> Result<Condition, String> {
@@ -136,16 +182,23 @@ fn single(item: &Value, depth: usize, patterns: &mut usize) -> Result<Condition,
 }
 
 fn test(list: &[Value], patterns: &mut usize) -> Result<Condition, String> {
-    let wrong = || {
-        let text = shown(&Value::from(list).to_string());
-        format!("`{text}` must be [variable, operator, value] or [variable, \"!\", operator, value]")
-    };
+    let written = || shown(&Value::from(list).to_string());
     let (name, operator, value, not) = match list {
-        [Value::String(name), Value::String(operator), value] => (name, operator, value, false),
-        [Value::String(name), Value::String(not), Value::String(operator), value] if not == "!" => {
-            (name, operator, value, true)
+        [Value::String(name), value @ Value::String(text)] if !is_operator(text) => {
+            // APISIX compares with the text in lower case.
+            if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                return Err(format!("`{}` must have a == between variable and value", written()));
+            }
+            (name, "==", value, false)
         }
-        _ => return Err(wrong()),
+        [Value::String(name), Value::String(operator), value] => (name, operator.as_str(), value, false),
+        [Value::String(name), Value::String(not), Value::String(operator), value] if not == "!" => {
+            (name, operator.as_str(), value, true)
+        }
+        _ => {
+            let text = written();
+            return Err(format!("`{text}` must be [variable, operator, value] or [variable, \"!\", operator, value]"));
+        }
     };
     let condition = Condition::Is(variable(name)?, operation(operator, value, patterns)?);
     Ok(if not { Condition::Not(Box::new(condition)) } else { condition })
@@ -167,7 +220,8 @@ fn variable(name: &str) -> Result<Variable, String> {
         return Ok(Variable::Argument(argument.to_owned()));
     }
     if let Some(header) = name.strip_prefix("http_").filter(|header| !header.is_empty()) {
-        return Ok(Variable::Header(header.to_ascii_lowercase().replace('_', "-")));
+        let header = HeaderName::from_bytes(header.replace('_', "-").as_bytes());
+        return header.map(Variable::Header).map_err(|_| format!("`{}` is no header field", shown(name)));
     }
     if let Some(cookie) = name.strip_prefix("cookie_").filter(|cookie| !cookie.is_empty()) {
         return Ok(Variable::Cookie(cookie.to_owned()));
@@ -190,42 +244,57 @@ fn variable(name: &str) -> Result<Variable, String> {
     })
 }
 
+const OPERATORS: [&str; 11] = ["==", "~=", ">", ">=", "<", "<=", "~~", "~*", "in", "has", "ipmatch"];
+
+/// Whether this is what stands between a variable and a value, or before it.
+fn is_operator(text: &str) -> bool {
+    text == "!" || OPERATORS.iter().any(|operator| text.eq_ignore_ascii_case(operator))
+}
+
 fn operation(operator: &str, value: &Value, patterns: &mut usize) -> Result<Test, String> {
-    Ok(match operator {
+    Ok(match operator.to_ascii_lowercase().as_str() {
         "==" => Test::Equal(literal(value)?),
         "~=" => Test::NotEqual(literal(value)?),
-        ">" => Test::Greater(literal(value)?),
-        ">=" => Test::GreaterOrEqual(literal(value)?),
-        "<" => Test::Less(literal(value)?),
-        "<=" => Test::LessOrEqual(literal(value)?),
+        ">" => Test::Greater(number(value)?),
+        ">=" => Test::GreaterOrEqual(number(value)?),
+        "<" => Test::Less(number(value)?),
+        "<=" => Test::LessOrEqual(number(value)?),
         "~~" => Test::Matches(pattern(value, false, patterns)?),
         "~*" => Test::Matches(pattern(value, true, patterns)?),
         "has" => Test::Has(literal(value)?),
-        "in" => Test::In(list_of(value)?.iter().map(literal).collect::<Result<_, _>>()?),
-        "ipmatch" => Test::Within(list_of(value)?.iter().map(network_of).collect::<Result<_, _>>()?),
-        other => {
-            let known = "==, ~=, >, >=, <, <=, ~~, ~*, in, has, ipmatch";
-            return Err(format!("unknown operator `{}`; known are {known}", shown(other)));
+        "in" => {
+            let list = value.as_array().ok_or("in must have a list")?;
+            Test::In(list.iter().map(literal).collect::<Result<_, _>>()?)
         }
+        "ipmatch" => Test::Within(networks(value)?),
+        _ => return Err(format!("unknown operator `{}`; known are {}", shown(operator), OPERATORS.join(", "))),
     })
-}
-
-fn list_of(value: &Value) -> Result<&Vec<Value>, String> {
-    value.as_array().ok_or_else(|| "in and ipmatch must have a list".to_owned())
 }
 
 fn literal(value: &Value) -> Result<Literal, String> {
     match value {
         Value::String(text) => Ok(Literal::Text(text.clone())),
-        Value::Number(number) => Ok(Literal::Number(number.as_f64().unwrap_or_default())),
+        Value::Number(_) => number(value).map(Literal::Number),
         Value::Null => Ok(Literal::Absent),
         other => Err(format!("compares with `{}`; must be a string or a number", shown(&other.to_string()))),
     }
 }
 
+/// A number, or text that is one.
+fn number(value: &Value) -> Result<Number, String> {
+    let number = match value {
+        Value::String(text) => Number::read(text.as_bytes()),
+        other => other.as_f64().filter(|number| !number.is_nan()).map(Number),
+    };
+    number.ok_or_else(|| format!("compares with `{}`; must be a number", shown(&value.to_string())))
+}
+
 fn pattern(value: &Value, any_case: bool, patterns: &mut usize) -> Result<Pattern, String> {
     let text = value.as_str().ok_or("~~ and ~* must have a regular expression")?;
     *patterns = patterns.checked_sub(1).ok_or("has more regular expressions than a file may have, which is 1000")?;
+    if text.len() > PATTERN_TEXT_BYTES {
+        return Err(format!("has a regular expression of more than {PATTERN_TEXT_BYTES} bytes"));
+    }
     let mut builder = RegexBuilder::new(text);
     builder.unicode(false).case_insensitive(any_case).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES);
     let regex = builder.build();
@@ -236,8 +305,13 @@ fn pattern(value: &Value, any_case: bool, patterns: &mut usize) -> Result<Patter
     regex.map(Pattern).map_err(|error| format!("`{}` is no regular expression: {}", shown(text), cause(error)))
 }
 
-fn network_of(value: &Value) -> Result<IpNet, String> {
-    network(value.as_str().unwrap_or_default())
+/// One, or a list of some.
+fn networks(value: &Value) -> Result<Vec<IpNet>, String> {
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    if list.is_empty() {
+        return Err("ipmatch must have an address or a network".to_owned());
+    }
+    list.iter().map(|item| network(item.as_str().unwrap_or_default())).collect()
 }
 
 /// An address, or a network as `10.0.0.0/8`.
@@ -249,7 +323,10 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::config::Config;
 
     fn read(json: &str) -> Result<Condition, String> {
         condition(&serde_json::from_str(json).unwrap(), &mut 2)
@@ -274,6 +351,15 @@ mod tests {
         for (json, expected) in [
             (r#"{}"#, "must be a list of conditions"),
             (r#"["uri"]"#, "must be [variable, operator, value]"),
+            (r#"[["uri","in"]]"#, "must be [variable, operator, value]"),
+            (r#"[["uri","IPMATCH"]]"#, "must be [variable, operator, value]"),
+            (r#"[["uri","!"]]"#, "must be [variable, operator, value]"),
+            (r#"[["uri",1]]"#, "must be [variable, operator, value]"),
+            (r#"[["uri","/A"]]"#, "must have a == between variable and value"),
+            (r#"[[]]"#, "has an empty list where a condition must be"),
+            (r#"["OR"]"#, "OR must join two conditions or more"),
+            (r#"["!and"]"#, "!AND must join two conditions or more"),
+            (r#"[["OR",["uri","a"]]]"#, "OR must join two conditions or more"),
             (r#"[1]"#, "has `1` where a condition must be"),
             (r#"[["uri","=","a"]]"#, "unknown operator `=`"),
             (r#"[["ur","==","a"]]"#, "unknown variable `ur`; did you mean `uri`?"),
@@ -284,14 +370,61 @@ mod tests {
                 r#"[["uri","~~","a"],["uri","~*","a"],["uri","~~","a"]]"#,
                 "has more regular expressions than a file may have",
             ),
-            (r#"[["uri","in","a"]]"#, "in and ipmatch must have a list"),
+            (r#"[["uri","in","a"]]"#, "in must have a list"),
+            (r#"[["http_x",">","old"]]"#, "compares with `\"old\"`; must be a number"),
+            (r#"[["http_x","<","nan"]]"#, "must be a number"),
+            (r#"[["http_x",">=",null]]"#, "must be a number"),
+            (r#"[["http_x","<=",""]]"#, "must be a number"),
+            (r#"[["http_x y","==","a"]]"#, "`http_x y` is no header field"),
+            (r#"[["remote_addr","ipmatch",[]]]"#, "ipmatch must have an address or a network"),
+            (r#"[["remote_addr","ipmatch",""]]"#, "must be an address or a network"),
             (r#"[["uri","==",{}]]"#, "must be a string or a number"),
             (r#"[["remote_addr","ipmatch",["10.0.0.0/33"]]]"#, "must be an address or a network"),
         ] {
             let error = read(json).unwrap_err();
             assert!(error.contains(expected), "{json}: {error}");
         }
-        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
-        assert!(read(&deep).unwrap_err().contains("nested"));
+    }
+
+    #[test]
+    fn words_are_read_as_apisix_reads_them() {
+        for (one, same) in [
+            (r#"[["uri","/a"]]"#, r#"[["uri","==","/a"]]"#),
+            (r#"[["uri","IN",["a"]]]"#, r#"[["uri","in",["a"]]]"#),
+            (r#"[["uri","!","Has","a"]]"#, r#"[["uri","!","has","a"]]"#),
+            (r#"[["remote_addr","IpMatch","10.0.0.1"]]"#, r#"[["remote_addr","ipmatch",["10.0.0.1"]]]"#),
+            (r#"["or",["uri","a"],["uri","b"]]"#, r#"["OR",["uri","a"],["uri","b"]]"#),
+            (r#"[["http_X_Age",">"," 0x12 "]]"#, r#"[["http_x-age",">",18]]"#),
+            (r#"[["http_x",">","-1.8e1"]]"#, r#"[["http_x",">",-18]]"#),
+        ] {
+            assert_eq!(read(one), read(same), "{one}");
+            assert!(read(one).is_ok(), "{one}: {:?}", read(one));
+        }
+    }
+
+    #[test]
+    fn sizes_have_an_end() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            read(&format!(r#"{open}["uri","==","a"]{close}"#))
+        };
+        assert!(nested(DEPTH).is_ok());
+        assert!(nested(DEPTH + 1).unwrap_err().contains("is nested more than 16 times"));
+
+        let long = |length: usize| read(&format!(r#"[["uri","~~","{}"]]"#, "a".repeat(length)));
+        assert!(long(4096).is_ok());
+        assert!(long(4097).unwrap_err().contains("has a regular expression of more than 4096 bytes"));
+
+        let many = |count: usize| {
+            let vars = vec!["[uri, '~~', a]"; count].join(", ");
+            let text = format!(
+                "listen: [127.0.0.1:1]\nroutes: [{{ uri: /, vars: [{vars}], upstream: {{ nodes: {{ 'a:1': 1 }} }} }}]"
+            );
+            Config::parse(&text, Path::new("c.yaml"))
+                .map(|config| config.routes.len())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(many(1000), Ok(1));
+        assert!(many(1001).unwrap_err().contains("has more regular expressions than a file may have, which is 1000"));
     }
 }

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 
-use http::{HeaderMap, header, request, uri};
+use http::{header, request, uri};
 
 use crate::config::{HashKey, KeyPart};
+use crate::variables::{argument, cookie};
 
 /// What is looked at of a request to choose a node.
 #[derive(Debug, Clone, Copy)]
@@ -59,22 +60,10 @@ fn add(state: &mut Fnv, part: &KeyPart, subject: &Subject<'_>) -> bool {
             })
         }
         KeyPart::Method => text(Some(head.method.as_str().as_bytes())),
-        KeyPart::Arg(name) => text(argument(head.uri.query().unwrap_or_default(), name).map(str::as_bytes)),
+        KeyPart::Arg(name) => text(argument(head.uri.query().unwrap_or_default(), name).as_deref()),
         KeyPart::Header(name) => text(head.headers.get(name).map(|value| value.as_bytes())),
         KeyPart::Cookie(name) => text(cookie(&head.headers, name)),
     }
-}
-
-/// The first parameter of this name, as it is written.
-fn argument<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-}
-
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let pairs =
-        headers.get_all(header::COOKIE).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    pairs.into_iter().find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 /// FNV-1a with 64 bits.
@@ -135,7 +124,7 @@ mod tests {
             KeyPart::Cookie("sid".into()),
         ] {
             let parts = [part];
-            let same = key(&parts, "1.2.3.4:5", "/p?a=1&id=7", a) == key(&parts, "1.2.3.4:6", "/p?ID=7", b);
+            let same = key(&parts, "1.2.3.4:5", "/p?a=1&id=7", a) == key(&parts, "1.2.3.4:6", "/p?%69d=%37", b);
             assert!(same, "{parts:?}");
         }
         let v4_in_v6 = key(&[KeyPart::RemoteAddr], "[::ffff:1.2.3.4]:5", "/", &[]);

@@ -24,6 +24,7 @@ mod balancing;
 mod bodies;
 mod callouts;
 mod client;
+mod conditions;
 mod endpoints;
 mod failures;
 mod faults;
@@ -71,6 +72,7 @@ fn main() {
         balancing::trials(),
         bodies::trials(),
         callouts::trials(),
+        conditions::trials(),
         endpoints::trials(),
         failures::trials(),
         faults::trials(),
