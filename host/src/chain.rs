@@ -4,7 +4,8 @@
 //! - Headers that a plugin paused go on by a continue call alone. Body that comes meanwhile is shown to the plugin; what
 //!   its body callback lets pass waits behind the headers. Of a plugin for Higress it lets the headers pass, too.
 //! - Body is shown to a plugin for APISIX only if it asked for it when it was shown the headers, that of a request when all
-//!   of it is here; its headers wait for that.
+//!   of it is here. Its headers wait until that has passed, paused or not: the end of the body ends no pause, and a continue
+//!   call before it only the pause.
 //! - Body that a plugin paused goes on by a continue call, or when a later body or trailers callback answers CONTINUE.
 //! - A plugin without a callback for trailers lets them pass, unless it holds back body.
 //! - HTTP/2 metadata passes beside all that; no plugin holds it.
@@ -73,9 +74,8 @@ impl Worker {
         if !stage.is_paused() {
             return;
         }
-        if stage.headers == Headers::Paused {
-            stage.headers = Headers::Passed;
-        }
+        stage.headers_paused = false;
+        stage.let_headers_go();
         let held_body = std::mem::take(&mut stage.paused);
         let held_trailers = stage.trailers == Trailers::Paused;
         let unseen = stage.fresh;
@@ -102,7 +102,7 @@ impl Worker {
         match stage.headers {
             Headers::Passed => return Way::On,
             // The body may be shown to the plugin that holds the headers, but nothing goes further.
-            Headers::Paused => return Way::On,
+            Headers::Held => return Way::On,
             Headers::Waiting if !come => return Way::Stop,
             Headers::Waiting => {}
         }
@@ -144,9 +144,10 @@ impl Worker {
         if let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) {
             stage.unasked = asked == Asked::No;
             stage.whole_body = asked == Asked::Whole && !end;
-            stage.until_body = until_body || stage.whole_body;
-            let held = action == Action::Pause || stage.whole_body;
-            stage.headers = if held { Headers::Paused } else { Headers::Passed };
+            stage.until_body = until_body;
+            stage.headers_paused = action == Action::Pause;
+            stage.headers = Headers::Held;
+            stage.let_headers_go();
         }
         self.apply_effects();
         if kind == StreamKind::Tcp {
@@ -184,9 +185,10 @@ impl Worker {
             _ => stream.response.stages[position - 1].headers == Headers::Passed,
         };
         let connection = &stream.request.stages[stream.response.lane(position)];
-        let (headers, bypassed) = (connection.headers, connection.bypassed);
+        let (headers, paused, bypassed) = (connection.headers, connection.headers_paused, connection.bypassed);
         let stage = &mut stream.response.stages[position];
         stage.headers = headers;
+        stage.headers_paused = paused;
         stage.bypassed = bypassed;
         if come && headers != Headers::Waiting { Way::On } else { Way::Stop }
     }
@@ -264,9 +266,10 @@ impl Worker {
             return Way::On;
         }
         let (bypassed, holds_body) = (stage.bypassed || stage.unasked, stage.paused);
-        if stage.whole_body && !holds_body {
+        if !holds_body {
             // Of a body without any bytes there was nothing to be shown.
-            stage.headers = Headers::Passed;
+            stage.whole_body = false;
+            stage.let_headers_go();
         }
         let callback = trailers_callback(direction);
         if bypassed || !self.lane_exports(key, lane, callback) {
@@ -295,21 +298,23 @@ impl Worker {
         let Some(stage) = self.flow(key, direction).and_then(|flow| flow.stages.get_mut(position)) else { return };
         stage.paused = action == Action::Pause;
         if action == Action::Continue {
-            if stage.until_body && stage.headers == Headers::Paused {
-                stage.headers = Headers::Passed;
-            }
+            stage.headers_paused &= !stage.until_body;
+            stage.let_headers_go();
             self.pass_body(key, direction, position);
         }
     }
 
-    /// Moves a stage's body to the next stage, or out of the chain.
+    /// Moves a stage's body to the next stage, or out of the chain, and has headers go on that waited for that alone.
     fn pass_body(&mut self, key: Key, direction: Direction, position: usize) {
         let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(exchange) = self.board.as_mut().and_then(|board| board.exchanges.get_mut(key)) else { return };
         let flow = stream.flow(direction);
         let (lane, next_lane) = (flow.lane(position), flow.lane(position + 1));
+        let stage = &mut flow.stages[position];
+        stage.whole_body &= !stage.ended;
+        stage.let_headers_go();
         // Where trailers follow, they end the body.
-        let ended = flow.stages[position].ended && flow.stages[position].trailers == Trailers::None;
+        let ended = stage.ended && stage.trailers == Trailers::None;
         let half = exchange.lanes[lane].half(direction);
         half.body_open = false;
         let mut body = std::mem::take(&mut half.body);

@@ -37,11 +37,13 @@ pub(crate) struct Flow {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Stage {
     pub(crate) headers: Headers,
-    /// Whether the plugin holds them until its body or trailers callback answers CONTINUE.
+    /// Whether the plugin paused them. They may wait for the body as well (`whole_body`); neither ends with the other.
+    pub(crate) headers_paused: bool,
+    /// Whether that pause ends when the plugin's body or trailers callback answers CONTINUE.
     pub(crate) until_body: bool,
     /// Whether body came, or its end, that the plugin has not been shown.
     pub(crate) fresh: bool,
-    /// Whether the plugin is shown the body when all of it is here, and holds the headers until then.
+    /// Whether the plugin is to be shown the body when all of it is here. The headers wait until the body has passed.
     pub(crate) whole_body: bool,
     /// Whether the plugin did not ask for the body, which passes it.
     pub(crate) unasked: bool,
@@ -60,8 +62,8 @@ pub(crate) enum Headers {
     /// Not here yet.
     #[default]
     Waiting,
-    /// Held back by the plugin.
-    Paused,
+    /// Here, and shown: the plugin paused them, or they wait for the body.
+    Held,
     /// Gone on.
     Passed,
 }
@@ -138,6 +140,13 @@ impl Flow {
 
 impl Stage {
     pub(crate) fn is_paused(&self) -> bool {
-        !self.bypassed && (self.headers == Headers::Paused || self.paused || self.trailers == Trailers::Paused)
+        !self.bypassed && (self.headers == Headers::Held || self.paused || self.trailers == Trailers::Paused)
+    }
+
+    /// Has held headers go on if nothing holds them any more.
+    pub(crate) fn let_headers_go(&mut self) {
+        if self.headers == Headers::Held && !self.headers_paused && !self.whole_body {
+            self.headers = Headers::Passed;
+        }
     }
 }

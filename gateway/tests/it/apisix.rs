@@ -128,20 +128,22 @@ fn two(engine: &str, upstream: &Upstream, plugins: &str, first: &str, second: &s
 }
 
 fn all_of_the_rewrite_phase_comes_before_the_access_phase(engine: &str) {
-    let upstream = Upstream::answering(OK);
-    let gateway = two(engine, &upstream, ASKS, "body", "body");
-    assert_eq!(
-        shown(&gateway, IN_PIECES),
-        [
-            "first request_headers 00",
-            "first request_body 51",
-            "second request_headers 00",
-            "second request_body 51",
-            "first response_headers 00",
-            "second response_headers 00",
-        ]
-    );
-    assert_eq!(upstream.requests()[0].body, b"hello");
+    for asks in ["body", "pause"] {
+        let upstream = Upstream::answering(OK);
+        let gateway = two(engine, &upstream, ASKS, asks, "body");
+        assert_eq!(
+            shown(&gateway, IN_PIECES),
+            [
+                "first request_headers 00",
+                "first request_body 51",
+                "second request_headers 00",
+                "second request_body 51",
+                "first response_headers 00",
+                "second response_headers 00",
+            ]
+        );
+        assert_eq!(upstream.requests()[0].body, b"hello");
+    }
 }
 
 fn bodies_are_shown_to_those_who_ask(engine: &str) {

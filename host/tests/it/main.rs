@@ -23,6 +23,7 @@ mod guest;
 mod rig;
 
 mod answers;
+mod asked;
 mod callouts;
 mod chain;
 mod crash;
@@ -47,6 +48,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let trials = [
         answers::trials(),
+        asked::trials(),
         callouts::trials(),
         chain::trials(),
         crash::trials(),

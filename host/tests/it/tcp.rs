@@ -14,6 +14,7 @@ cases! {
         data_is_changed_both_ways,
         what_comes_from_the_upstream_passes_the_chain_in_reverse,
         a_connection_that_is_held_lets_nothing_pass,
+        what_comes_from_the_upstream_waits_for_the_connection,
         data_that_is_held_grows_until_it_is_continued,
         who_closes_a_connection_lets_nothing_pass_any_more,
         a_close_is_told_once_and_what_came_before_may_still_pass,
@@ -176,6 +177,26 @@ fn a_connection_that_is_held_lets_nothing_pass(engine: &'static str) {
     ];
     assert_eq!(seen, expected);
     assert!(!rig.progress(key).request.paused);
+}
+
+fn what_comes_from_the_upstream_waits_for_the_connection(engine: &'static str) {
+    let mut rig = Rig::new(engine);
+    let before = rig.add("before", &guest(ON, ON, ON));
+    let holds = rig.add("holds", &(guest(PAUSE, ON, ON) + &continues(2)));
+    let key = rig.connect(&[before, holds]);
+    rig.calls();
+    // Who holds the connection comes first here, and lets it pass to where it waits.
+    for _ in 0..2 {
+        up(&mut rig.worker, key, "u");
+        assert_eq!(
+            (rig.data(key, UP), rig.calls()),
+            (String::new(), vec!["proxy_on_upstream_data(2, 1, 0)".to_owned()])
+        );
+        assert!(!rig.progress(key).response.headers);
+    }
+    all_timers(&mut rig);
+    assert_eq!(rig.data(key, UP), "uu");
+    assert_eq!(rig.calls().last().unwrap(), "proxy_on_upstream_data(2, 2, 0)");
 }
 
 fn data_that_is_held_grows_until_it_is_continued(engine: &'static str) {
